@@ -1,0 +1,171 @@
+//! `/v1/keys`: bearer keys of a tenant. A key is shown once, when it is made.
+
+use bytes::Bytes;
+use http::{Response, StatusCode};
+use serde::Serialize;
+use serde_json::Map;
+
+use super::input::{Input, bad_name, fields, optional, required};
+use super::{List, json, no_content};
+use crate::error::{ErrorCode, Failure, Outcome};
+use crate::exchange::Exchange;
+use crate::gateway::Gateway;
+use crate::limits;
+use crate::model::{Alias, KeyRecord, ModelId, ObjectName, Scope, TenantId, random_uuid};
+use crate::ports::{Platform, RequestBody, Store};
+use crate::tenancy::Caller;
+
+#[derive(Serialize)]
+struct View<'a> {
+    id: &'a str,
+    object: &'static str,
+    name: &'a str,
+    scopes: &'a [String],
+    created: u64,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    expires_at: Option<u64>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    models: Option<&'a [String]>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    api_key: Option<&'a str>,
+}
+
+impl<'a> View<'a> {
+    fn of(record: &'a KeyRecord, api_key: Option<&'a str>) -> Self {
+        Self {
+            id: &record.id,
+            object: "key",
+            name: &record.name,
+            scopes: &record.scopes,
+            created: record.created,
+            expires_at: record.expires_at,
+            models: record.models.as_deref(),
+            api_key,
+        }
+    }
+}
+
+/// What a new key shall be.
+pub(super) struct Draft {
+    pub(super) name: String,
+    pub(super) scopes: Vec<Scope>,
+    pub(super) expires_at: Option<u64>,
+    pub(super) models: Option<Vec<String>>,
+}
+
+/// Makes a key and stores its record. The key itself.
+pub(super) async fn mint<P: Platform>(
+    gateway: &Gateway,
+    exchange: &Exchange<P>,
+    tenant: TenantId,
+    draft: Draft,
+) -> Outcome<String> {
+    made(gateway, exchange, tenant, draft).await.map(|(key, _)| key)
+}
+
+async fn made<P: Platform>(
+    gateway: &Gateway,
+    exchange: &Exchange<P>,
+    tenant: TenantId,
+    draft: Draft,
+) -> Outcome<(String, KeyRecord)> {
+    let platform = exchange.platform();
+    let (mut random, mut id) = ([0_u8; 32], [0_u8; 16]);
+    platform.fill_random(&mut random);
+    platform.fill_random(&mut id);
+    let key = gateway.deployment.bearers.mint(tenant, random).ok_or_else(|| Failure::internal("no tag key"))?;
+    let now = platform.now_ms();
+    let record = KeyRecord {
+        schema: KeyRecord::SCHEMA,
+        id: random_uuid(id).to_string(),
+        name: draft.name,
+        scopes: draft.scopes.iter().map(|scope| scope.as_str().to_owned()).collect(),
+        created: now / 1000,
+        expires_at: draft.expires_at,
+        models: draft.models,
+        rest: Map::new(),
+    };
+    exchange.store().put_key(tenant, key.hash, record.encode()).await.map_err(|e| Failure::store(&e))?;
+    gateway.cache.learn_key(tenant, key.hash, Some(std::sync::Arc::new(record.clone())), now);
+    Ok((key.key.open().to_owned(), record))
+}
+
+/// `POST /v1/keys`: 201 with `api_key`.
+pub(super) async fn create<P: Platform, B: RequestBody>(
+    gateway: &Gateway,
+    exchange: &Exchange<P>,
+    caller: &Caller,
+    input: Input<'_, B>,
+) -> Outcome<Response<Bytes>> {
+    let body = input.admin().await?;
+    let object = fields(&body, &["name", "scopes", "expires_at", "models"])?;
+    let name = ObjectName::parse(&required(&object, "name")?).map_err(bad_name("name"))?;
+    let wrong_scopes = || Failure::invalid("scopes", "'scopes' must be a list of \"admin\" and \"inference\".");
+    let scopes = match optional(&object, "scopes") {
+        None => vec![Scope::Inference],
+        Some(raw) => {
+            let names: Vec<String> = serde_json::from_str(raw.get()).map_err(|_| wrong_scopes())?;
+            let mut scopes: Vec<Scope> =
+                names.iter().map(|name| Scope::parse(name)).collect::<Option<_>>().ok_or_else(wrong_scopes)?;
+            scopes.dedup();
+            if scopes.is_empty() || scopes.len() > Scope::ALL.len() {
+                return Err(wrong_scopes());
+            }
+            scopes
+        }
+    };
+    let now_s = exchange.platform().now_ms() / 1000;
+    let expires_at = optional(&object, "expires_at")
+        .map(|raw| {
+            raw.get().parse::<u64>().ok().filter(|end| *end > now_s && *end < 1 << 40).ok_or_else(|| {
+                Failure::invalid("expires_at", "'expires_at' must be a time in the future, in seconds since 1970.")
+            })
+        })
+        .transpose()?;
+    let wrong_models = || Failure::invalid("models", "'models' must be a list of 1 to 100 model names.");
+    let models = optional(&object, "models")
+        .map(|raw| {
+            let names: Vec<String> = serde_json::from_str(raw.get()).map_err(|_| wrong_models())?;
+            let fit = (1..=limits::KEY_MODELS).contains(&names.len())
+                && names.iter().all(|name| Alias::parse(name).is_ok() || ModelId::parse(name).is_ok());
+            fit.then_some(names).ok_or_else(wrong_models)
+        })
+        .transpose()?;
+    let keys = exchange.store().keys(caller.tenant).await.map_err(|e| Failure::store(&e))?;
+    if keys.len() >= limits::KEYS {
+        return Err(Failure::new(ErrorCode::QuotaExceeded, "A tenant can have at most 5000 keys. Revoke some."));
+    }
+    let draft = Draft { name: name.as_str().to_owned(), scopes, expires_at, models };
+    let (key, record) = made(gateway, exchange, caller.tenant, draft).await?;
+    json(StatusCode::CREATED, &View::of(&record, Some(&key)))
+}
+
+/// `GET /v1/keys`: the records, the oldest first. One that cannot be read is left out and logged.
+pub(super) async fn list<P: Platform>(exchange: &mut Exchange<P>, caller: &Caller) -> Outcome<Response<Bytes>> {
+    let stored = exchange.store().keys(caller.tenant).await.map_err(|e| Failure::store(&e))?;
+    let all = stored.len();
+    let mut records: Vec<KeyRecord> = stored.iter().filter_map(|(_, bytes)| KeyRecord::decode(bytes)).collect();
+    if records.len() < all {
+        exchange.line().cause = Some(format!("{} key records undecodable", all - records.len()));
+    }
+    records.sort_by(|a, b| (a.created, &a.id).cmp(&(b.created, &b.id)));
+    json(StatusCode::OK, &List::of(records.iter().map(|record| View::of(record, None)).collect::<Vec<_>>()))
+}
+
+/// `DELETE /v1/keys/{id}`: revokes. In this isolate at once, everywhere within the revocation bound.
+pub(super) async fn revoke<P: Platform>(
+    gateway: &Gateway,
+    exchange: &Exchange<P>,
+    caller: &Caller,
+    id: &str,
+) -> Outcome<Response<Bytes>> {
+    let stored = exchange.store().keys(caller.tenant).await.map_err(|e| Failure::store(&e))?;
+    let hash = stored
+        .iter()
+        .find(|(_, bytes)| KeyRecord::decode(bytes).is_some_and(|record| record.id == id))
+        .map(|(hash, _)| *hash)
+        .ok_or_else(|| Failure::new(ErrorCode::NotFound, "There is no key with this id."))?;
+    exchange.store().delete_key(caller.tenant, hash).await.map_err(|e| Failure::store(&e))?;
+    gateway.cache.learn_key(caller.tenant, hash, None, exchange.platform().now_ms());
+    Ok(no_content())
+}

@@ -1,0 +1,141 @@
+//! The endpoints: one file each, reached through one table of routes.
+
+mod data;
+pub(crate) mod health;
+mod input;
+mod keys;
+mod models;
+mod providers;
+mod router;
+mod tenant;
+mod transfer;
+
+use bytes::Bytes;
+use http::Response;
+use http::StatusCode;
+use http::header::{CONTENT_TYPE, HeaderValue};
+use serde::Serialize;
+
+use crate::error::{ErrorCode, Failure, Outcome};
+use crate::exchange::Exchange;
+use crate::gateway::{Gateway, Reply};
+use crate::model::Scope;
+use crate::ports::{Platform, RequestBody};
+use crate::tenancy::{self, Identity};
+
+pub(crate) use router::{Found, Mount, Route, Verb, route};
+
+/// Dispatches an authenticated request.
+pub(crate) async fn serve<P: Platform, B: RequestBody>(
+    gateway: &Gateway,
+    exchange: &mut Exchange<P>,
+    route: &Route<'_>,
+    identity: Identity,
+    head: &http::request::Parts,
+    body: B,
+) -> Outcome<Reply<P>> {
+    let body = input::Input::new(head, body);
+    // The operator's own routes.
+    match route {
+        Route::CreateTenant => {
+            operator(&identity)?;
+            return tenant::create(gateway, exchange, body).await.map(Reply::Full);
+        }
+        Route::Tenants => {
+            operator(&identity)?;
+            return tenant::list(exchange).await.map(Reply::Full);
+        }
+        Route::ImportTenant => {
+            operator(&identity)?;
+            return transfer::import(gateway, exchange, body).await.map(Reply::Full);
+        }
+        _ => {}
+    }
+    let caller = tenancy::act(gateway, exchange, identity, &head.headers).await?;
+    match route {
+        Route::Data(endpoint) => {
+            caller.require(Scope::Inference)?;
+            return data::call(gateway, exchange, &caller, *endpoint, body).await;
+        }
+        Route::Models(mount) => return models::list(&caller, *mount).map(Reply::Full),
+        Route::Model(Verb::Get, name) => return models::get(&caller, name).map(Reply::Full),
+        _ => {}
+    }
+    caller.require(Scope::Admin)?;
+    let response = match route {
+        Route::Tenant(Verb::Get) => tenant::get(&caller),
+        Route::Tenant(Verb::Delete) => tenant::delete(gateway, exchange, &caller).await,
+        Route::Tenant(_) => tenant::rename(gateway, exchange, &caller, body).await,
+        Route::ExportTenant => transfer::export(gateway, exchange, &caller, body).await,
+        Route::Providers(mount) => providers::list(&caller, *mount, head),
+        Route::CreateProvider(kind) => providers::create(gateway, exchange, &caller, kind, body).await,
+        Route::Provider(Verb::Delete, uuid) => providers::delete(gateway, exchange, &caller, uuid).await,
+        Route::Provider(_, uuid) => providers::get(&caller, uuid),
+        Route::ReplaceProvider(uuid, kind) => providers::replace(gateway, exchange, &caller, uuid, kind, body).await,
+        Route::AvailableModels(uuid) => providers::available(gateway, exchange, &caller, uuid).await,
+        Route::ProviderModels(Verb::Post, uuid) => models::enable(gateway, exchange, &caller, uuid, body).await,
+        Route::ProviderModels(_, uuid) => models::list_of_provider(&caller, uuid),
+        Route::ProviderModel(Verb::Delete, provider, uuid) => {
+            models::delete(gateway, exchange, &caller, Some(provider), uuid).await
+        }
+        Route::ProviderModel(verb, provider, uuid) => {
+            models::change(gateway, exchange, &caller, *verb, provider, uuid, body).await
+        }
+        Route::Model(_, uuid) => models::delete(gateway, exchange, &caller, None, uuid).await,
+        Route::Keys(Verb::Post) => keys::create(gateway, exchange, &caller, body).await,
+        Route::Keys(_) => keys::list(exchange, &caller).await,
+        Route::Key(id) => keys::revoke(gateway, exchange, &caller, id).await,
+        Route::Health
+        | Route::Ready
+        | Route::CreateTenant
+        | Route::Tenants
+        | Route::ImportTenant
+        | Route::Data(_)
+        | Route::Models(_) => Err(Failure::internal("route served elsewhere")),
+    };
+    response.map(Reply::Full)
+}
+
+fn operator(identity: &Identity) -> Outcome<()> {
+    match identity {
+        Identity::Operator => Ok(()),
+        Identity::Tenant(_) => Err(Failure::new(
+            ErrorCode::PermissionDenied,
+            "This endpoint needs the operator key of the deployment (GATEWAY_ADMIN_KEY).",
+        )),
+    }
+}
+
+/// A JSON answer.
+pub(crate) fn json(status: StatusCode, value: &impl Serialize) -> Outcome<Response<Bytes>> {
+    let bytes = serde_json::to_vec(value).map_err(|_| Failure::internal("answer cannot be encoded"))?;
+    Ok(json_bytes(status, Bytes::from(bytes)))
+}
+
+/// A JSON answer that is encoded already.
+pub(crate) fn json_bytes(status: StatusCode, bytes: Bytes) -> Response<Bytes> {
+    let mut response = Response::new(bytes);
+    *response.status_mut() = status;
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response
+}
+
+/// 204 without a body.
+pub(crate) fn no_content() -> Response<Bytes> {
+    let mut response = Response::new(Bytes::new());
+    *response.status_mut() = StatusCode::NO_CONTENT;
+    response
+}
+
+/// The shape of every list.
+#[derive(Serialize)]
+pub(crate) struct List<T> {
+    object: &'static str,
+    data: T,
+}
+
+impl<T> List<T> {
+    pub(crate) const fn of(data: T) -> Self {
+        Self { object: "list", data }
+    }
+}

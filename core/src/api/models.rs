@@ -1,0 +1,231 @@
+//! `/v1/models` and `/v1/providers/{id}/models`: enabled models, as a tenant manages them and as clients see them.
+
+use bytes::Bytes;
+use http::{Response, StatusCode};
+use serde::Serialize;
+use serde_json::{Map, Value};
+
+use super::input::{Input, bad_name, fields, optional, required, string};
+use super::{List, Mount, Verb, json, no_content};
+use crate::error::{Failure, Outcome};
+use crate::exchange::Exchange;
+use crate::gateway::Gateway;
+use crate::json::Object;
+use crate::limits;
+use crate::model::{Alias, Change, Head, Model, ModelId, Provider, random_uuid};
+use crate::ports::{Platform, RequestBody};
+use crate::tenancy::{self, Caller, no_model, no_provider};
+
+/// An enabled model in answers.
+#[derive(Serialize)]
+pub(super) struct View<'a> {
+    object: &'static str,
+    uuid: &'a str,
+    id: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    alias: Option<&'a str>,
+    created: u64,
+    owned_by: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    metadata: Option<&'a Map<String, Value>>,
+}
+
+impl<'a> View<'a> {
+    pub(super) fn of(model: &'a Model, provider: &Provider) -> Self {
+        Self {
+            object: "model",
+            uuid: &model.uuid,
+            id: model.id.as_str(),
+            alias: model.alias.as_ref().map(Alias::as_str),
+            created: model.created,
+            owned_by: owner(provider),
+            metadata: model.metadata.as_ref(),
+        }
+    }
+}
+
+/// `owned_by`: the type and the name of the provider.
+pub(super) fn owner(provider: &Provider) -> String {
+    format!("{}:{}", provider.type_name, provider.name.as_str())
+}
+
+fn views<'a>(head: &'a Head, pick: impl Fn(&Model) -> bool) -> Vec<View<'a>> {
+    head.models
+        .iter()
+        .filter(|model| pick(model))
+        .filter_map(|model| Some(View::of(model, head.provider(&model.provider)?)))
+        .collect()
+}
+
+/// A callable name in `GET /v1/models`.
+#[derive(Serialize)]
+struct Callable<'a> {
+    object: &'static str,
+    id: &'a str,
+    uuid: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    alias: Option<&'a str>,
+    created: u64,
+    owned_by: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    metadata: Option<&'a Map<String, Value>>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    models: Vec<View<'a>>,
+}
+
+fn callables(head: &Head) -> Vec<Callable<'_>> {
+    let mut list: Vec<Callable<'_>> = Vec::new();
+    for model in &head.models {
+        let Some(provider) = head.provider(&model.provider) else { continue };
+        if let Some(known) = list.iter_mut().find(|known| known.id == model.callable()) {
+            known.models.push(View::of(model, provider));
+            continue;
+        }
+        list.push(Callable {
+            object: "model",
+            id: model.callable(),
+            uuid: &model.uuid,
+            alias: model.alias.as_ref().map(Alias::as_str),
+            created: model.created,
+            owned_by: owner(provider),
+            metadata: model.metadata.as_ref(),
+            models: vec![View::of(model, provider)],
+        });
+    }
+    for callable in &mut list {
+        if callable.models.len() == 1 {
+            callable.models.clear();
+        }
+    }
+    list
+}
+
+/// `GET /v1/models`: one entry per callable name; under IBM's mount one per enabled model.
+pub(super) fn list(caller: &Caller, mount: Mount) -> Outcome<Response<Bytes>> {
+    let head = caller.config.head();
+    let may = |name: &str| caller.key.as_ref().is_none_or(|key| key.may_call(name));
+    match mount {
+        Mount::Ibm => json(StatusCode::OK, &List::of(views(head, |model| may(model.callable())))),
+        Mount::Plain => {
+            let list: Vec<_> = callables(head).into_iter().filter(|callable| may(callable.id)).collect();
+            json(StatusCode::OK, &List::of(list))
+        }
+    }
+}
+
+/// `GET /v1/providers/{id}/models`.
+pub(super) fn list_of_provider(caller: &Caller, uuid: &str) -> Outcome<Response<Bytes>> {
+    let head = caller.config.head();
+    head.provider(uuid).ok_or_else(no_provider)?;
+    json(StatusCode::OK, &List::of(views(head, |model| model.provider == uuid)))
+}
+
+/// `GET /v1/models/{model}`: by uuid, then by callable name, percent-encoded or not.
+pub(super) fn get(caller: &Caller, name: &str) -> Outcome<Response<Bytes>> {
+    let head = caller.config.head();
+    let may = |name: &str| caller.key.as_ref().is_none_or(|key| key.may_call(name));
+    if let Some(model) = head.model(name).filter(|model| may(model.callable())) {
+        let provider = head.provider(&model.provider).ok_or_else(no_model)?;
+        return json(StatusCode::OK, &View::of(model, provider));
+    }
+    let decoded = percent_encoding::percent_decode_str(name).decode_utf8().map_err(|_| no_model())?;
+    if let Some(callable) = callables(head).into_iter().find(|c| c.id == decoded && may(c.id)) {
+        return json(StatusCode::OK, &callable);
+    }
+    // A provider's id that an alias stands for is still known by itself.
+    let model = head.models.iter().find(|m| m.id.as_str() == decoded && may(m.callable())).ok_or_else(no_model)?;
+    let provider = head.provider(&model.provider).ok_or_else(no_model)?;
+    json(StatusCode::OK, &View::of(model, provider))
+}
+
+fn alias(object: &Object<'_>) -> Outcome<Option<Alias>> {
+    string(object, "alias")?.map(|text| Alias::parse(&text).map_err(bad_name("alias"))).transpose()
+}
+
+fn metadata(object: &Object<'_>) -> Outcome<Option<Map<String, Value>>> {
+    let Some(raw) = optional(object, "metadata") else { return Ok(None) };
+    if raw.get().len() > limits::METADATA_BYTES {
+        return Err(Failure::invalid("metadata", "'metadata' must have at most 8192 bytes."));
+    }
+    serde_json::from_str(raw.get()).map(Some).map_err(|_| Failure::invalid("metadata", "'metadata' must be an object."))
+}
+
+/// `POST /v1/providers/{id}/models`: 201; 200 with the same object when it is there already.
+pub(super) async fn enable<P: Platform, B: RequestBody>(
+    gateway: &Gateway,
+    exchange: &Exchange<P>,
+    caller: &Caller,
+    provider: &str,
+    input: Input<'_, B>,
+) -> Outcome<Response<Bytes>> {
+    caller.config.head().provider(provider).ok_or_else(no_provider)?;
+    let body = input.admin().await?;
+    let object = fields(&body, &["id", "alias", "metadata"])?;
+    let id = ModelId::parse(&required(&object, "id")?).map_err(bad_name("id"))?;
+    let mut random = [0_u8; 16];
+    exchange.platform().fill_random(&mut random);
+    let model = Model {
+        uuid: random_uuid(random).to_string(),
+        provider: provider.to_owned(),
+        id,
+        alias: alias(&object)?,
+        metadata: metadata(&object)?,
+        created: exchange.platform().now_ms() / 1000,
+        rest: Map::new(),
+    };
+    let config = tenancy::change(gateway, exchange, caller.tenant, &Change::AddModel(model.clone())).await?;
+    let head = config.head();
+    let provider = head.provider(provider).ok_or_else(no_provider)?;
+    let stored = head.twin(&model).ok_or_else(no_model)?;
+    let status = if stored.uuid == model.uuid { StatusCode::CREATED } else { StatusCode::OK };
+    json(status, &View::of(stored, provider))
+}
+
+/// `PUT` and `PATCH /v1/providers/{id}/models/{uuid}`: PUT replaces, PATCH keeps what it does not name and takes
+/// away what it names as `null`. 200.
+pub(super) async fn change<P: Platform, B: RequestBody>(
+    gateway: &Gateway,
+    exchange: &Exchange<P>,
+    caller: &Caller,
+    verb: Verb,
+    provider: &str,
+    uuid: &str,
+    input: Input<'_, B>,
+) -> Outcome<Response<Bytes>> {
+    let config = tenancy::newest(gateway, exchange, caller.tenant).await?.ok_or_else(no_provider)?;
+    config.head().provider(provider).ok_or_else(no_provider)?;
+    let old = config.head().model(uuid).filter(|model| model.provider == provider).ok_or_else(no_model)?;
+    let body = input.admin().await?;
+    let object = fields(&body, &["id", "alias", "metadata"])?;
+    let mut model = old.clone();
+    let replaces = verb == Verb::Put;
+    if replaces || object.get("id").is_some() {
+        let given = string(&object, "id")?;
+        let id = given.unwrap_or_else(|| old.id.as_str().to_owned());
+        model.id = ModelId::parse(&id).map_err(bad_name("id"))?;
+    }
+    if replaces || object.get("alias").is_some() {
+        model.alias = alias(&object)?;
+    }
+    if replaces || object.get("metadata").is_some() {
+        model.metadata = metadata(&object)?;
+    }
+    let config = tenancy::change(gateway, exchange, caller.tenant, &Change::ReplaceModel(model)).await?;
+    let head = config.head();
+    let provider = head.provider(provider).ok_or_else(no_provider)?;
+    let stored = head.model(uuid).ok_or_else(no_model)?;
+    json(StatusCode::OK, &View::of(stored, provider))
+}
+
+/// `DELETE /v1/models/{uuid}` and the same below its provider: a uuid only, since a name may stand for several.
+pub(super) async fn delete<P: Platform>(
+    gateway: &Gateway,
+    exchange: &Exchange<P>,
+    caller: &Caller,
+    provider: Option<&str>,
+    uuid: &str,
+) -> Outcome<Response<Bytes>> {
+    let change = Change::RemoveModel { uuid: uuid.to_owned(), provider: provider.map(str::to_owned) };
+    tenancy::change(gateway, exchange, caller.tenant, &change).await?;
+    Ok(no_content())
+}

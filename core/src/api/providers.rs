@@ -1,0 +1,287 @@
+//! `/v1/providers`: connections to providers. Credentials go to the tenant's secrets manager and never come back.
+
+use bytes::Bytes;
+use http::header::{HeaderValue, USER_AGENT, VARY};
+use http::{Method, Response, StatusCode};
+use serde::Serialize;
+use serde_json::{Map, Value};
+
+use super::input::{Input, bad_name, fields, optional, required};
+use super::models;
+use super::{List, Mount, json, no_content};
+use crate::credentials;
+use crate::dialect::openai_chat::{self, constant};
+use crate::egress::{self, Departure};
+use crate::error::{ErrorCode, Failure, Outcome};
+use crate::exchange::Exchange;
+use crate::gateway::Gateway;
+use crate::limits;
+use crate::model::{Change, Head, ObjectName, Provider, random_uuid};
+use crate::ports::{Platform, RequestBody};
+use crate::provider::{self, Endpoint, ProviderKind, Settings};
+use crate::secret::Credential;
+use crate::sweep;
+use crate::tenancy::{self, Caller, no_provider};
+
+#[derive(Serialize)]
+struct Brief<'a> {
+    uuid: &'a str,
+    name: &'a str,
+    r#type: &'a str,
+}
+
+#[derive(Serialize)]
+struct View<'a> {
+    #[serde(flatten)]
+    brief: Brief<'a>,
+    created: u64,
+    models: Vec<models::View<'a>>,
+}
+
+fn brief(provider: &Provider) -> Brief<'_> {
+    Brief { uuid: &provider.uuid, name: provider.name.as_str(), r#type: &provider.type_name }
+}
+
+fn view<'a>(head: &'a Head, provider: &'a Provider) -> View<'a> {
+    let models = head
+        .models
+        .iter()
+        .filter(|model| model.provider == provider.uuid)
+        .map(|model| models::View::of(model, provider))
+        .collect();
+    View { brief: brief(provider), created: provider.created, models }
+}
+
+/// A body of create and replace, judged.
+struct Draft {
+    name: ObjectName,
+    settings: Settings,
+    credential: Credential,
+}
+
+async fn draft<B: RequestBody>(gateway: &Gateway, kind: ProviderKind, input: Input<'_, B>) -> Outcome<Draft> {
+    let body = input.admin().await?;
+    let object = fields(&body, &["name", "data", "data_reference"])?;
+    let name = ObjectName::parse(&required(&object, "name")?).map_err(bad_name("name"))?;
+    if optional(&object, "data_reference").is_some() {
+        return Err(Failure::invalid(
+            "data_reference",
+            "No configured secrets manager covers this reference. Send the credential as 'data', or ask the operator \
+             to add the manager to SECRETS_MANAGERS.",
+        ));
+    }
+    let data = optional(&object, "data").ok_or_else(|| Failure::invalid("data", "'data' is required."))?;
+    let (settings, credential) = provider::parse_data(kind, data, &gateway.deployment.allowed).map_err(|error| {
+        let code = if error.unknown { ErrorCode::UnknownField } else { ErrorCode::InvalidRequest };
+        Failure::new(code, error.message).with_param(error.param)
+    })?;
+    Ok(Draft { name, settings, credential })
+}
+
+fn kind_of(segment: &str) -> Outcome<ProviderKind> {
+    ProviderKind::from_path(segment).ok_or_else(|| {
+        let known = ProviderKind::ALL.map(ProviderKind::as_str).join(", ");
+        Failure::new(ErrorCode::ProviderNotFound, format!("There is no such provider type. Known types: {known}."))
+    })
+}
+
+/// `POST /v1/providers/{type}`: the secret first, the head last. 201.
+pub(super) async fn create<P: Platform, B: RequestBody>(
+    gateway: &Gateway,
+    exchange: &Exchange<P>,
+    caller: &Caller,
+    kind: &str,
+    input: Input<'_, B>,
+) -> Outcome<Response<Bytes>> {
+    let kind = kind_of(kind)?;
+    let draft = draft(gateway, kind, input).await?;
+    let platform = exchange.platform();
+    let mut random = [0_u8; 16];
+    platform.fill_random(&mut random);
+    let uuid = random_uuid(random).to_string();
+    let config = tenancy::newest(gateway, exchange, caller.tenant).await?.ok_or_else(gone)?;
+    let head = config.head();
+    let mut provider = Provider {
+        uuid: uuid.clone(),
+        name: draft.name,
+        type_name: kind.as_str().to_owned(),
+        settings: draft.settings,
+        credential: crate::model::CredentialRef {
+            manager: head.tenant.manager.clone(),
+            id: uuid.clone(),
+            rest: Map::new(),
+        },
+        created: platform.now_ms() / 1000,
+        rest: Map::new(),
+    };
+    // A conflict that is known now costs no secret.
+    head.apply(Change::AddProvider(provider.clone())).map_err(tenancy::conflict)?;
+    provider.credential =
+        credentials::keep(gateway, exchange, caller.tenant, &head.tenant.manager, &uuid, &draft.credential).await?;
+    commit(gateway, exchange, caller, &provider, Change::AddProvider(provider.clone())).await?;
+    // Housekeeping while we are here; a fault in it is none of the caller's.
+    let _ = sweep::tenant(gateway, exchange, caller.tenant).await;
+    json(StatusCode::CREATED, &brief(&provider))
+}
+
+/// Changes the head to a provider whose secret was just written; takes the secret back if that fails for sure.
+async fn commit<P: Platform>(
+    gateway: &Gateway,
+    exchange: &Exchange<P>,
+    caller: &Caller,
+    provider: &Provider,
+    change: Change,
+) -> Outcome<()> {
+    let Err(failure) = tenancy::change(gateway, exchange, caller.tenant, &change).await else { return Ok(()) };
+    if failure.code == ErrorCode::StoreUnavailable {
+        // The outcome may be unknown; what is true is what the store says now.
+        match tenancy::newest(gateway, exchange, caller.tenant).await {
+            Ok(Some(config))
+                if config.head().provider(&provider.uuid).is_some_and(|p| p.credential == provider.credential) =>
+            {
+                return Ok(());
+            }
+            Ok(_) => {}
+            // Still unknown: the sweep will judge.
+            Err(_) => return Err(failure),
+        }
+    }
+    let _ = credentials::discard(gateway, exchange, caller.tenant, &provider.credential).await;
+    Err(failure)
+}
+
+fn gone() -> Failure {
+    Failure::new(ErrorCode::NotFound, "The tenant does not exist any more.")
+}
+
+/// `PUT /v1/providers/{id}/{type}`: another name, settings and credential; uuid and models stay. 200.
+pub(super) async fn replace<P: Platform, B: RequestBody>(
+    gateway: &Gateway,
+    exchange: &Exchange<P>,
+    caller: &Caller,
+    uuid: &str,
+    kind: &str,
+    input: Input<'_, B>,
+) -> Outcome<Response<Bytes>> {
+    let config = tenancy::newest(gateway, exchange, caller.tenant).await?.ok_or_else(gone)?;
+    let head = config.head();
+    let old = head.provider(uuid).ok_or_else(no_provider)?;
+    let kind = kind_of(kind)?;
+    if old.type_name != kind.as_str() {
+        return Err(Failure::invalid("type", "The type of a provider cannot be changed."));
+    }
+    let draft = draft(gateway, kind, input).await?;
+    let mut random = [0_u8; 4];
+    exchange.platform().fill_random(&mut random);
+    // A new id each time: the old secret stays whole until the head points to the new one.
+    let id = format!("{uuid}.{:08x}", u32::from_be_bytes(random));
+    let mut provider = Provider { name: draft.name, settings: draft.settings, ..old.clone() };
+    head.apply(Change::ReplaceProvider(provider.clone())).map_err(tenancy::conflict)?;
+    provider.credential =
+        credentials::keep(gateway, exchange, caller.tenant, &head.tenant.manager, &id, &draft.credential).await?;
+    commit(gateway, exchange, caller, &provider, Change::ReplaceProvider(provider.clone())).await?;
+    let _ = credentials::discard(gateway, exchange, caller.tenant, &old.credential).await;
+    json(StatusCode::OK, &brief(&provider))
+}
+
+/// `DELETE /v1/providers/{id}`: its models go with it. 204, also when the secret has to wait for the sweep.
+pub(super) async fn delete<P: Platform>(
+    gateway: &Gateway,
+    exchange: &mut Exchange<P>,
+    caller: &Caller,
+    uuid: &str,
+) -> Outcome<Response<Bytes>> {
+    let config = tenancy::newest(gateway, exchange, caller.tenant).await?.ok_or_else(gone)?;
+    let reference = config.head().provider(uuid).ok_or_else(no_provider)?.credential.clone();
+    tenancy::change(gateway, exchange, caller.tenant, &Change::RemoveProvider(uuid.to_owned())).await?;
+    if let Err(error) = credentials::discard(gateway, exchange, caller.tenant, &reference).await {
+        exchange.line().cause = Some(format!("secret left to the sweep: {error}"));
+    }
+    Ok(no_content())
+}
+
+/// `GET /v1/providers/{id}`.
+pub(super) fn get(caller: &Caller, uuid: &str) -> Outcome<Response<Bytes>> {
+    let head = caller.config.head();
+    let provider = head.provider(uuid).ok_or_else(no_provider)?;
+    json(StatusCode::OK, &view(head, provider))
+}
+
+/// `GET /v1/providers`: a bare array for the seed's `jq '.[]'`, a list object for IBM's SDKs; `?format=` decides
+/// over both, `?name=` filters.
+pub(super) fn list(caller: &Caller, mount: Mount, request: &http::request::Parts) -> Outcome<Response<Bytes>> {
+    let query = request.uri.query().unwrap_or_default();
+    let parameter = |name: &str| {
+        url::form_urlencoded::parse(query.as_bytes()).find(|(key, _)| key == name).map(|(_, value)| value.into_owned())
+    };
+    let curl = request.headers.get(USER_AGENT).is_some_and(|agent| agent.as_bytes().starts_with(b"curl/"));
+    let array = match parameter("format").as_deref() {
+        Some("array") => true,
+        Some("list") => false,
+        Some(_) => return Err(Failure::invalid("format", "'format' must be \"array\" or \"list\".")),
+        None => mount == Mount::Plain || curl,
+    };
+    let head = caller.config.head();
+    let name = parameter("name");
+    let views: Vec<View<'_>> = head
+        .providers
+        .iter()
+        .filter(|p| name.as_ref().is_none_or(|name| p.name.as_str().eq_ignore_ascii_case(name)))
+        .map(|p| view(head, p))
+        .collect();
+    let mut response = if array { json(StatusCode::OK, &views)? } else { json(StatusCode::OK, &List::of(views))? };
+    if mount == Mount::Ibm {
+        response.headers_mut().insert(VARY, HeaderValue::from_static("User-Agent"));
+    }
+    Ok(response)
+}
+
+/// `GET /v1/providers/{id}/models/available`: what the provider itself lists; `data: null` if it cannot be asked.
+pub(super) async fn available<P: Platform>(
+    gateway: &Gateway,
+    exchange: &mut Exchange<P>,
+    caller: &Caller,
+    uuid: &str,
+) -> Outcome<Response<Bytes>> {
+    let provider = caller.config.head().provider(uuid).ok_or_else(no_provider)?;
+    if !provider.kind().is_some_and(|kind| kind.serves(Endpoint::Chat)) {
+        return json(StatusCode::OK, &List::of(Value::Null));
+    }
+    let Some(Ok(base)) = caller.config.base(uuid) else {
+        return Err(constant(ErrorCode::UpstreamUnreachable).caused_by("base URL refused"));
+    };
+    let credential = credentials::read(gateway, exchange, caller.tenant, &provider.credential).await?;
+    let headers = provider::openai::headers(&credential)
+        .ok_or_else(|| constant(ErrorCode::UpstreamAuthFailed).caused_by("credential lacks its key"))?;
+    let platform = exchange.platform().clone();
+    let deadline = platform.now_ms().saturating_add(gateway.deployment.timeouts.first_content_ms);
+    exchange.line().attempts = 1;
+    let departure = Departure { method: Method::GET, base, path: "/models", headers, body: None };
+    let response = egress::send(&platform, departure, deadline).await?;
+    let (head, mut body) = response.into_parts();
+    exchange.line().upstream_status = Some(head.status.as_u16());
+    if head.status != StatusCode::OK {
+        let bytes = egress::read_all(&platform, &mut body, limits::UPSTREAM_ERROR_BYTES, deadline).await;
+        let mut failure = openai_chat::classify(head.status, &head.headers, &bytes.unwrap_or_default());
+        if failure.status().is_client_error() && failure.status() != StatusCode::TOO_MANY_REQUESTS {
+            // The caller's request holds nothing that the provider could have refused.
+            failure = constant(ErrorCode::UpstreamError);
+        }
+        openai_chat::scrub(&mut failure, credential.values().map(crate::secret::Secret::open));
+        return Err(failure);
+    }
+    let bytes = egress::read_all(&platform, &mut body, limits::UPSTREAM_BODY_BYTES, deadline).await?;
+    let known = openai_chat::read_models(&bytes)
+        .ok_or_else(|| constant(ErrorCode::UpstreamProtocol).caused_by("list of models"))?;
+    #[derive(Serialize)]
+    struct Entry<'a> {
+        id: String,
+        object: &'static str,
+        created: u64,
+        owned_by: &'a str,
+    }
+    let owned_by = models::owner(provider);
+    let data: Vec<Entry<'_>> =
+        known.into_iter().map(|(id, created)| Entry { id, object: "model", created, owned_by: &owned_by }).collect();
+    json(StatusCode::OK, &List::of(data))
+}

@@ -1,0 +1,201 @@
+//! Backup, and the way from one deployment to another: a tenant as one document.
+//!
+//! `POST /v1/tenant/export {"sealing_key": "<base64 of 32 bytes>"}` gives the head, the key records and the
+//! credentials, these sealed under the key given. `POST /v1/tenants/import` (operator) takes it back. Without a key
+//! the document has no credentials and its providers must be replaced by hand after an import.
+
+use bytes::Bytes;
+use http::{Response, StatusCode};
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use super::input::{Input, fields, optional, string};
+use super::{json, tenant};
+use crate::credentials;
+use crate::error::{ErrorCode, Failure, Outcome};
+use crate::exchange::Exchange;
+use crate::gateway::Gateway;
+use crate::limits;
+use crate::model::{Head, KeyHash, KeyRecord, TenantId};
+use crate::ports::{Platform, RequestBody, Store};
+use crate::provider::ProviderKind;
+use crate::secret::{Credential, seal::SealingKeys};
+use crate::tenancy::Caller;
+
+/// A tenant on its way.
+#[derive(Serialize, Deserialize)]
+struct Document {
+    schema: u32,
+    head: Head,
+    keys: Vec<KeyEntry>,
+    credentials: Vec<SealedEntry>,
+}
+
+#[derive(Serialize, Deserialize)]
+struct KeyEntry {
+    hash: String,
+    record: KeyRecord,
+}
+
+#[derive(Serialize, Deserialize)]
+struct SealedEntry {
+    provider: String,
+    sealed: String,
+}
+
+fn sealing_key(text: Option<&str>) -> Outcome<Option<SealingKeys>> {
+    text.map(|key| {
+        SealingKeys::parse(key, None)
+            .map_err(|_| Failure::invalid("sealing_key", "'sealing_key' must be base64 of 32 bytes."))
+    })
+    .transpose()
+}
+
+/// `POST /v1/tenant/export`.
+pub(super) async fn export<P: Platform, B: RequestBody>(
+    gateway: &Gateway,
+    exchange: &mut Exchange<P>,
+    caller: &Caller,
+    input: Input<'_, B>,
+) -> Outcome<Response<Bytes>> {
+    let body = input.admin().await?;
+    let object = fields(&body, &["sealing_key"])?;
+    let keys = sealing_key(string(&object, "sealing_key")?.as_deref())?;
+    let head = crate::tenancy::newest(gateway, exchange, caller.tenant)
+        .await?
+        .map(|config| config.head().clone())
+        .ok_or_else(|| Failure::new(ErrorCode::NotFound, "The tenant does not exist any more."))?;
+    let mut credentials = Vec::new();
+    if let Some(keys) = keys {
+        for provider in &head.providers {
+            let credential = credentials::read(gateway, exchange, caller.tenant, &provider.credential).await?;
+            let mut nonce = [0_u8; 12];
+            exchange.platform().fill_random(&mut nonce);
+            let tenant = caller.tenant.to_string();
+            let sealed = keys.seal(nonce, &tenant, &provider.uuid, credential.encode().open());
+            credentials.push(SealedEntry { provider: provider.uuid.clone(), sealed });
+        }
+    }
+    let stored = exchange.store().keys(caller.tenant).await.map_err(|e| Failure::store(&e))?;
+    let keys = stored
+        .iter()
+        .filter_map(|(hash, bytes)| Some(KeyEntry { hash: hash.to_string(), record: KeyRecord::decode(bytes)? }))
+        .collect();
+    json(StatusCode::OK, &Document { schema: 1, head, keys, credentials })
+}
+
+/// `POST /v1/tenants/import`: 201 with a new first key. Keys of the document work here if both deployments share a
+/// sealing key (current or previous), since it is their tag that lets them in.
+pub(super) async fn import<P: Platform, B: RequestBody>(
+    gateway: &Gateway,
+    exchange: &mut Exchange<P>,
+    input: Input<'_, B>,
+) -> Outcome<Response<Bytes>> {
+    let body = input.read(limits::IMPORT_BODY_BYTES).await?;
+    let object = fields(&body, &["sealing_key", "document"])?;
+    let sealing = sealing_key(string(&object, "sealing_key")?.as_deref())?;
+    let wrong = |what: &'static str| Failure::invalid("document", what);
+    let raw = optional(&object, "document").ok_or_else(|| wrong("'document' is required."))?;
+    let document: Document =
+        serde_json::from_str(raw.get()).map_err(|_| wrong("'document' must be what an export answered."))?;
+    let mut head = document.head;
+    let tenant = head.tenant.id;
+    check(gateway, &head)?;
+    let found = exchange.store().load(tenant, None, None).await.map_err(|e| Failure::store(&e))?;
+    if found.head != crate::ports::HeadState::Absent {
+        return Err(Failure::new(ErrorCode::Conflict, "This tenant exists here already."));
+    }
+    let opened = open_all(tenant, sealing.as_ref(), &document.credentials)?;
+
+    let now = exchange.platform().now_ms();
+    head.version = 1;
+    head.tenant.manager = gateway.deployment.default_manager();
+    let manager = head.tenant.manager.clone();
+    for provider in &mut head.providers {
+        let mut random = [0_u8; 4];
+        exchange.platform().fill_random(&mut random);
+        let id = format!("{}.{:08x}", provider.uuid, u32::from_be_bytes(random));
+        match opened.iter().find(|(uuid, _)| *uuid == provider.uuid) {
+            Some((_, credential)) => {
+                provider.credential = credentials::keep(gateway, exchange, tenant, &manager, &id, credential).await?;
+            }
+            None => provider.credential.id = id,
+        }
+        provider.credential.manager = manager.clone();
+    }
+    for entry in &document.keys {
+        let hash = KeyHash::from_hex(&entry.hash).ok_or_else(|| wrong("'document' has a broken key entry."))?;
+        exchange.store().put_key(tenant, hash, entry.record.encode()).await.map_err(|e| Failure::store(&e))?;
+    }
+    let key = tenant::establish(gateway, exchange, &head, now).await?;
+    exchange.line().tenant = Some(tenant);
+    let answer: Map<String, Value> = [
+        ("id", Value::from(tenant.to_string())),
+        ("uuid", Value::from(tenant.to_string())),
+        ("name", Value::from(head.tenant.name.as_str())),
+        ("secrets_manager", Value::from(head.tenant.manager.as_str())),
+        ("api_key", Value::from(key)),
+    ]
+    .into_iter()
+    .map(|(name, value)| (name.to_owned(), value))
+    .collect();
+    json(StatusCode::CREATED, &answer)
+}
+
+/// An imported head is as untrusted as any body: names, sizes and URLs are judged again.
+fn check(gateway: &Gateway, head: &Head) -> Outcome<()> {
+    let wrong = |what: &'static str| Err(Failure::invalid("document", what));
+    if crate::model::TenantName::parse(head.tenant.name.as_str()).is_err() {
+        return wrong("'document' has a tenant name that breaks the rules.");
+    }
+    if head.providers.len() > limits::PROVIDERS || head.models.len() > limits::MODELS {
+        return wrong("'document' has more providers or models than a tenant can have.");
+    }
+    if head.encode().bytes.len() > limits::HEAD_BYTES {
+        return wrong("'document' has a configuration of more than 350 KiB.");
+    }
+    let config = crate::config::Config::new(head.clone(), &gateway.deployment.allowed);
+    for provider in &head.providers {
+        let named = crate::model::ObjectName::parse(provider.name.as_str()).is_ok();
+        let id = uuid::Uuid::try_parse(&provider.uuid).is_ok();
+        let known = ProviderKind::from_stored(&provider.type_name).is_some();
+        if !named || !id || !known {
+            return wrong("'document' has a provider that breaks the rules.");
+        }
+        if matches!(config.base(&provider.uuid), Some(Err(_))) {
+            return wrong("'document' has a provider whose base URL is refused here.");
+        }
+    }
+    for model in &head.models {
+        let id = crate::model::ModelId::parse(model.id.as_str()).is_ok();
+        let alias = model.alias.as_ref().is_none_or(|a| crate::model::Alias::parse(a.as_str()).is_ok());
+        if !id || !alias || head.provider(&model.provider).is_none() {
+            return wrong("'document' has a model that breaks the rules.");
+        }
+    }
+    Ok(())
+}
+
+fn open_all(
+    tenant: TenantId,
+    sealing: Option<&SealingKeys>,
+    sealed: &[SealedEntry],
+) -> Outcome<Vec<(String, Credential)>> {
+    let Some(keys) = sealing else {
+        return if sealed.is_empty() {
+            Ok(Vec::new())
+        } else {
+            Err(Failure::invalid("sealing_key", "'sealing_key' is required: the document has sealed credentials."))
+        };
+    };
+    sealed
+        .iter()
+        .map(|entry| {
+            let opened = keys.open(&tenant.to_string(), &entry.provider, &entry.sealed).ok();
+            let credential = opened.as_ref().and_then(Credential::decode);
+            credential.map(|credential| (entry.provider.clone(), credential)).ok_or_else(|| {
+                Failure::invalid("sealing_key", "'sealing_key' does not open the credentials of the document.")
+            })
+        })
+        .collect()
+}

@@ -1,0 +1,3 @@
+//! Wire formats. Each dialect has a folder with the same five files; none knows URLs or credentials.
+
+pub(crate) mod openai_chat;

@@ -1,0 +1,115 @@
+//! The only way out: every outgoing call goes through [`send`], built from nothing but what stands here.
+//!
+//! Invariants: the URL was judged; no redirect is followed; no header of a client is passed on; every body is
+//! capped; every wait has an end; no credential is part of a URL.
+
+pub mod address;
+pub mod url;
+
+use bytes::{Bytes, BytesMut};
+use futures_util::future::{Either, select};
+use http::header::{ACCEPT_ENCODING, CONTENT_TYPE, HeaderValue, USER_AGENT};
+use http::{HeaderMap, Method, Request, Response};
+
+use crate::body::Upstream;
+use crate::dialect::openai_chat::constant;
+use crate::egress::url::BaseUrl;
+use crate::error::{ErrorCode, Failure};
+use crate::limits;
+use crate::ports::{HttpClient, HttpError, Outgoing, Platform, UpstreamBody};
+
+/// A call to a provider before it leaves.
+pub struct Departure<'a> {
+    /// The method.
+    pub method: Method,
+    /// The judged base.
+    pub base: &'a BaseUrl,
+    /// The path below it.
+    pub path: &'a str,
+    /// The provider's headers (authentication).
+    pub headers: HeaderMap,
+    /// The JSON body, if any.
+    pub body: Option<Bytes>,
+}
+
+/// Sends a call and waits for the head of its answer, at the latest until `deadline_ms`.
+pub async fn send<P: Platform>(
+    platform: &P,
+    departure: Departure<'_>,
+    deadline_ms: u64,
+) -> Result<Response<Upstream<P>>, Failure> {
+    let outgoing = outgoing(departure)?;
+    let sent = platform.http().send(outgoing);
+    match before(platform, deadline_ms, sent).await {
+        None => Err(constant(ErrorCode::UpstreamTimeout).caused_by("no head in time")),
+        Some(Err(error)) => Err(failure(error)),
+        Some(Ok(response)) => Ok(response),
+    }
+}
+
+fn outgoing(departure: Departure<'_>) -> Result<Outgoing, Failure> {
+    let internal = || Failure::internal("the upstream request cannot be built");
+    let uri = url::join(departure.base, departure.path).map_err(|_| internal())?;
+    let mut request = Request::new(departure.body.clone().unwrap_or_default());
+    *request.method_mut() = departure.method;
+    *request.uri_mut() = uri;
+    let headers = request.headers_mut();
+    *headers = departure.headers;
+    headers.insert(USER_AGENT, HeaderValue::from_static(concat!("model-gateway/", env!("CARGO_PKG_VERSION"))));
+    headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
+    if departure.body.is_some() {
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    }
+    Ok(Outgoing { request, private_allowed: departure.base.private_allowed(), connect_timeout_ms: limits::CONNECT_MS })
+}
+
+/// Reads a whole body of at most `limit` bytes, at the latest until `deadline_ms`.
+pub async fn read_all<P: Platform>(
+    platform: &P,
+    body: &mut Upstream<P>,
+    limit: usize,
+    deadline_ms: u64,
+) -> Result<Bytes, Failure> {
+    let reading = async {
+        let Some(first) = body.chunk().await? else { return Ok(Ok(Bytes::new())) };
+        let Some(second) = body.chunk().await? else {
+            return Ok(if first.len() > limit { Err(Excess) } else { Ok(first) });
+        };
+        let mut all = BytesMut::from(first.as_ref());
+        all.extend_from_slice(&second);
+        while all.len() <= limit {
+            let Some(chunk) = body.chunk().await? else { return Ok(Ok(all.freeze())) };
+            all.extend_from_slice(&chunk);
+        }
+        Ok::<_, HttpError>(Err(Excess))
+    };
+    match before(platform, deadline_ms, reading).await {
+        None => Err(constant(ErrorCode::UpstreamTimeout).caused_by("no body in time")),
+        Some(Err(error)) => Err(failure(error)),
+        Some(Ok(Err(Excess))) => Err(constant(ErrorCode::UpstreamTooLarge).caused_by("body over its limit")),
+        Some(Ok(Ok(bytes))) => Ok(bytes),
+    }
+}
+
+struct Excess;
+
+/// Runs `work` until `deadline_ms` at the latest; `None` if that came first.
+pub async fn before<P: Platform, T>(platform: &P, deadline_ms: u64, work: impl Future<Output = T>) -> Option<T> {
+    let left = deadline_ms.saturating_sub(platform.now_ms());
+    let timer = platform.timer(left);
+    match select(std::pin::pin!(work), timer).await {
+        Either::Left((done, _)) => Some(done),
+        Either::Right(_) => None,
+    }
+}
+
+/// What a failure below HTTP means to the client.
+pub fn failure(error: HttpError) -> Failure {
+    let code = match error {
+        HttpError::Connect | HttpError::Forbidden => ErrorCode::UpstreamUnreachable,
+        HttpError::ConnectTimeout => ErrorCode::UpstreamTimeout,
+        HttpError::Disconnected => ErrorCode::UpstreamUnreachable,
+        HttpError::Protocol => ErrorCode::UpstreamProtocol,
+    };
+    constant(code).caused_by(error.to_string())
+}

@@ -1,0 +1,194 @@
+//! One request from its first byte to its last: the request id and the one structured log line at its end.
+//!
+//! Dropping an exchange that was not closed means that the client left; the line is written all the same.
+
+use std::fmt::Write as _;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use serde_json::{Map, Value};
+
+use crate::account::Usage;
+use crate::model::TenantId;
+use crate::ports::{Level, Platform};
+
+/// What is known about a request so far. Only identifiers, counts and times: never bodies, keys, URLs or headers.
+pub(crate) struct Exchange<P: Platform> {
+    platform: P,
+    request_id: String,
+    began_ms: u64,
+    store_reads: AtomicU32,
+    line: Line,
+    closed: bool,
+}
+
+/// The members of the log line, named by OpenTelemetry's GenAI conventions where these have a name.
+#[derive(Debug, Default)]
+pub(crate) struct Line {
+    /// The route's template, never the raw path.
+    pub route: &'static str,
+    /// The request's method.
+    pub method: &'static str,
+    /// The caller's tenant.
+    pub tenant: Option<TenantId>,
+    /// The caller's key id, or `operator`.
+    pub key: Option<String>,
+    /// `gen_ai.operation.name`.
+    pub operation: Option<&'static str>,
+    /// `gen_ai.provider.name`: the provider's type.
+    pub provider_type: Option<String>,
+    /// The provider's UUID.
+    pub provider: Option<String>,
+    /// The UUID of the enabled model.
+    pub model: Option<String>,
+    /// The upstream's status.
+    pub upstream_status: Option<u16>,
+    /// Calls made upstream.
+    pub attempts: u32,
+    /// Milliseconds from the request to the first content.
+    pub first_content_ms: Option<u64>,
+    /// Whether the answer is streamed.
+    pub stream: bool,
+    /// What was used, as reported.
+    pub usage: Option<Usage>,
+    /// The status answered.
+    pub status: u16,
+    /// The error code answered, or the one a stream ended with.
+    pub code: Option<&'static str>,
+    /// More about the error, for operators.
+    pub cause: Option<String>,
+    /// Served from a copy that could not be confirmed.
+    pub stale: bool,
+}
+
+impl<P: Platform> Exchange<P> {
+    /// Begins now.
+    pub(crate) fn new(platform: P) -> Self {
+        let mut random = [0_u8; 16];
+        platform.fill_random(&mut random);
+        let mut request_id = String::with_capacity(36);
+        request_id.push_str("req_");
+        for byte in random {
+            // Writing to a String cannot fail.
+            let _ = write!(request_id, "{byte:02x}");
+        }
+        let began_ms = platform.now_ms();
+        Self { platform, request_id, began_ms, store_reads: AtomicU32::new(0), line: Line::default(), closed: false }
+    }
+
+    /// In the place of one that a live body took over: it writes nothing.
+    pub(crate) fn spent(platform: P) -> Self {
+        Self {
+            platform,
+            request_id: String::new(),
+            began_ms: 0,
+            store_reads: AtomicU32::new(0),
+            line: Line::default(),
+            closed: true,
+        }
+    }
+
+    /// The id that the client and the log see.
+    pub(crate) fn request_id(&self) -> &str {
+        &self.request_id
+    }
+
+    /// When the request began, in milliseconds since the epoch.
+    pub(crate) fn began_ms(&self) -> u64 {
+        self.began_ms
+    }
+
+    /// The runtime.
+    pub(crate) fn platform(&self) -> &P {
+        &self.platform
+    }
+
+    /// Counts a call to the store and gives it.
+    pub(crate) fn store(&self) -> &P::Store {
+        self.store_reads.fetch_add(1, Ordering::Relaxed);
+        self.platform.store()
+    }
+
+    /// What the line will say.
+    pub(crate) fn line(&mut self) -> &mut Line {
+        &mut self.line
+    }
+
+    /// Writes the line. Only the first call counts.
+    pub(crate) fn close(&mut self) {
+        if std::mem::replace(&mut self.closed, true) {
+            return;
+        }
+        let now = self.platform.now_ms();
+        let (level, text) = self.render(now);
+        self.platform.log(level, &text);
+    }
+
+    fn render(&self, now_ms: u64) -> (Level, String) {
+        let line = &self.line;
+        let level = match line.status {
+            500.. => Level::Error,
+            429 => Level::Warn,
+            _ if line.stale => Level::Warn,
+            200..=299 if line.code.is_some() => Level::Error,
+            _ => Level::Info,
+        };
+        let mut out = Map::new();
+        let mut put = |name: &str, value: Value| {
+            if !value.is_null() {
+                out.insert(name.to_owned(), value);
+            }
+        };
+        put("level", level_name(level).into());
+        put("time_ms", now_ms.into());
+        put("request_id", self.request_id.as_str().into());
+        put("http.request.method", line.method.into());
+        put("http.route", line.route.into());
+        put("http.response.status_code", line.status.into());
+        put("error.type", line.code.into());
+        put("cause", line.cause.as_deref().into());
+        put("tenant", line.tenant.map(|id| id.to_string()).into());
+        put("key", line.key.as_deref().into());
+        put("gen_ai.operation.name", line.operation.into());
+        put("gen_ai.provider.name", line.provider_type.as_deref().into());
+        put("provider", line.provider.as_deref().into());
+        put("model", line.model.as_deref().into());
+        put("upstream_status", line.upstream_status.into());
+        if line.attempts > 0 {
+            put("attempts", line.attempts.into());
+            put("stream", line.stream.into());
+        }
+        if let Some(usage) = line.usage {
+            put("gen_ai.usage.input_tokens", usage.input_tokens.into());
+            put("gen_ai.usage.output_tokens", usage.output_tokens.into());
+            put("gen_ai.usage.cache_read.input_tokens", usage.cache_read_tokens.into());
+            put("gen_ai.usage.reasoning.output_tokens", usage.reasoning_tokens.into());
+        }
+        put("first_content_ms", line.first_content_ms.into());
+        put("duration_ms", now_ms.saturating_sub(self.began_ms).into());
+        put("store_reads", self.store_reads.load(Ordering::Relaxed).into());
+        if line.stale {
+            put("stale", true.into());
+        }
+        (level, Value::Object(out).to_string())
+    }
+}
+
+impl<P: Platform> Drop for Exchange<P> {
+    fn drop(&mut self) {
+        if !self.closed {
+            // nginx's status for a client that closed its connection; it is never sent.
+            self.line.status = 499;
+            self.line.code = Some("client_closed");
+            self.close();
+        }
+    }
+}
+
+fn level_name(level: Level) -> &'static str {
+    match level {
+        Level::Error => "error",
+        Level::Warn => "warn",
+        Level::Info => "info",
+        Level::Debug => "debug",
+    }
+}

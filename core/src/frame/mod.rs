@@ -1,0 +1,3 @@
+//! Framing: bytes to frames and back. Knows nothing of what a frame says.
+
+pub(crate) mod sse;

@@ -1,0 +1,35 @@
+//! Everything the model gateway decides, without I/O, clock, randomness or environment.
+//!
+//! A runtime implements [`ports::Platform`], builds one [`Gateway`] per process or isolate and hands it requests;
+//! see `ARCHITECTURE.md`.
+
+mod account;
+mod api;
+mod auth;
+pub mod body;
+mod cache;
+mod config;
+mod credentials;
+mod deployment;
+mod dialect;
+pub mod egress;
+mod error;
+mod exchange;
+mod frame;
+mod gateway;
+mod json;
+pub mod limits;
+pub mod model;
+pub mod ports;
+mod provider;
+mod registry;
+mod relay;
+pub mod secret;
+pub mod sweep;
+mod tenancy;
+
+pub use body::{Body, Live};
+pub use deployment::{DefaultManager, Deployment, DeploymentError};
+pub use error::ErrorCode;
+pub use gateway::{Gateway, failure};
+pub use relay::Step;

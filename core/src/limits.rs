@@ -1,0 +1,84 @@
+//! Every limit of the gateway, in one place. Each is tested at the limit and one beyond.
+
+/// Largest body of a data call (chat, completions, embeddings), in bytes. Lambda refuses 6 MB by itself.
+pub const DATA_BODY_BYTES: usize = 4 << 20;
+/// Largest body of an admin call, in bytes.
+pub const ADMIN_BODY_BYTES: usize = 256 << 10;
+/// Largest body of a tenant import, in bytes.
+pub const IMPORT_BODY_BYTES: usize = 4 << 20;
+/// Deepest nesting of JSON taken from anybody.
+pub const JSON_DEPTH: usize = 128;
+/// Largest encoded head, in bytes (DynamoDB items end at 400 KB).
+pub const HEAD_BYTES: usize = 350 << 10;
+/// Providers of one tenant.
+pub const PROVIDERS: usize = 200;
+/// Enabled models of one tenant.
+pub const MODELS: usize = 1_000;
+/// Keys of one tenant.
+pub const KEYS: usize = 5_000;
+/// Characters of a tenant's, provider's or key's name.
+pub const NAME_CHARS: usize = 128;
+/// Characters of an alias.
+pub const ALIAS_CHARS: usize = 200;
+/// Bytes of a provider's own model id (Bedrock ARNs are long).
+pub const MODEL_ID_BYTES: usize = 2_048;
+/// Bytes of a credential value.
+pub const CREDENTIAL_BYTES: usize = 16 << 10;
+/// Bytes of a model's metadata, encoded.
+pub const METADATA_BYTES: usize = 8 << 10;
+/// Bytes of a base URL.
+pub const URL_BYTES: usize = 2_048;
+/// Bytes of the Authorization header's token that are looked at.
+pub const BEARER_BYTES: usize = 4_096;
+/// Models that a key may be restricted to.
+pub const KEY_MODELS: usize = 100;
+/// Longest line of an upstream's event stream, in bytes.
+pub const SSE_LINE_BYTES: usize = 1 << 20;
+/// Largest event of an upstream's event stream, in bytes.
+pub const SSE_EVENT_BYTES: usize = 4 << 20;
+/// Bytes of a stream that are held back before its first content; more than this commits.
+pub const HELD_BACK_BYTES: usize = 4 << 20;
+/// Largest whole answer of an upstream, in bytes.
+pub const UPSTREAM_BODY_BYTES: usize = 16 << 20;
+/// Bytes of an upstream's error body that are looked at.
+pub const UPSTREAM_ERROR_BYTES: usize = 64 << 10;
+/// Bytes of a cleaned upstream message that are passed on.
+pub const UPSTREAM_MESSAGE_BYTES: usize = 512;
+
+/// Connecting to an upstream, in milliseconds.
+pub const CONNECT_MS: u64 = 5_000;
+/// From sending a streamed request to its first content, in milliseconds.
+pub const FIRST_CONTENT_MS: u64 = 60_000;
+/// From sending to the head and body of an answer that is not streamed, in milliseconds.
+pub const WHOLE_ANSWER_MS: u64 = 300_000;
+/// Between two events of a stream, in milliseconds.
+pub const IDLE_MS: u64 = 60_000;
+/// Longest request in all, in milliseconds.
+pub const TOTAL_MS: u64 = 15 * 60_000;
+/// Silence after which a comment keeps a committed stream open, in milliseconds.
+pub const KEEP_ALIVE_MS: u64 = 15_000;
+/// Time kept back before the runtime's own deadline, in milliseconds.
+pub const DEADLINE_RESERVE_MS: u64 = 5_000;
+
+/// Age at which a cached head or key is confirmed beside the upstream call, in milliseconds.
+pub const CONFIRM_SOON_MS: u64 = 15_000;
+/// Age at which it is confirmed before use: the revocation bound, in milliseconds.
+pub const CONFIRM_FIRST_MS: u64 = 30_000;
+/// How long a published copy may serve while the store cannot be reached, in milliseconds.
+pub const STALE_IF_ERROR_MS: u64 = 5 * 60_000;
+/// While the store fails, how often one tenant's requests ask it again, in milliseconds.
+pub const STORE_RETRY_MS: u64 = 1_000;
+/// Age at which a cached credential is read again, in milliseconds.
+pub const SECRET_FRESH_MS: u64 = 5 * 60_000;
+/// Age at which a cached credential is used no more though its manager is down, in milliseconds.
+pub const SECRET_HARD_MS: u64 = 15 * 60_000;
+/// Age after which a half-made tenant name or an unused secret may be cleared, in milliseconds.
+pub const ORPHAN_MS: u64 = 10 * 60_000;
+/// Tenants kept in one isolate's cache.
+pub const CACHED_TENANTS: usize = 1_000;
+/// Keys kept in the cache per tenant.
+pub const CACHED_KEYS: usize = 1_000;
+/// Credentials kept in one isolate's cache.
+pub const CACHED_SECRETS: usize = 2_000;
+/// Tries of a lost swap.
+pub const SWAP_TRIES: u32 = 60;

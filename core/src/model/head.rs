@@ -1,0 +1,304 @@
+//! A tenant's whole configuration as one versioned document, and every rule about changing it.
+//!
+//! [`Head::apply`] is pure: it answers with the next head or with the reason why not. Nothing else changes a head.
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use super::names::{Alias, ModelId, ObjectName, TenantName};
+use crate::limits;
+use crate::model::TenantId;
+use crate::ports::HeadRecord;
+use crate::provider::{ProviderKind, Settings};
+
+/// A tenant's configuration. Lists keep the order of creation.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Head {
+    /// Version of this document's shape.
+    pub schema: u32,
+    /// Grows by one with every change.
+    pub version: u64,
+    /// The tenant itself.
+    pub tenant: TenantRecord,
+    /// Its providers, without credentials.
+    #[serde(default)]
+    pub providers: Vec<Provider>,
+    /// Its enabled models.
+    #[serde(default)]
+    pub models: Vec<Model>,
+    /// Members that this version does not know, kept when the document is rewritten.
+    #[serde(flatten)]
+    pub rest: Map<String, Value>,
+}
+
+/// The tenant's own record.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct TenantRecord {
+    /// Its id.
+    pub id: TenantId,
+    /// Its unique name.
+    pub name: TenantName,
+    /// Where new credentials are kept.
+    pub manager: Manager,
+    /// When it was made, in seconds since the epoch.
+    pub created: u64,
+    /// Unknown members, kept.
+    #[serde(flatten)]
+    pub rest: Map<String, Value>,
+}
+
+/// Where credentials are kept.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Manager(String);
+
+impl Manager {
+    /// Sealed under the deployment's key, in the deployment's own store.
+    pub fn builtin() -> Self {
+        Self("builtin".to_owned())
+    }
+
+    /// The secrets manager of the deployment's own cloud account.
+    pub fn account() -> Self {
+        Self("aws".to_owned())
+    }
+
+    /// Its name in records and answers.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// Whether credentials are sealed in our own store.
+    pub fn is_builtin(&self) -> bool {
+        self.0 == "builtin"
+    }
+
+    /// Whether they are in the secrets manager of the deployment's own account.
+    pub fn is_account(&self) -> bool {
+        self.0 == "aws"
+    }
+}
+
+/// Where one provider's credential is.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct CredentialRef {
+    /// The manager that holds it.
+    pub manager: Manager,
+    /// Its id there: a part of the record's key or of the secret's name. Never reused.
+    pub id: String,
+    /// Unknown members, kept.
+    #[serde(flatten)]
+    pub rest: Map<String, Value>,
+}
+
+/// A connection to a provider.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Provider {
+    /// Its id, a UUID.
+    pub uuid: String,
+    /// Its name, unique in the tenant without regard to case.
+    pub name: ObjectName,
+    /// Its type as written in the API; see [`Self::kind`].
+    #[serde(rename = "type")]
+    pub type_name: String,
+    /// Settings that are no secrets.
+    #[serde(default)]
+    pub settings: Settings,
+    /// Where its credential is.
+    pub credential: CredentialRef,
+    /// When it was made, in seconds since the epoch.
+    pub created: u64,
+    /// Unknown members, kept.
+    #[serde(flatten)]
+    pub rest: Map<String, Value>,
+}
+
+impl Provider {
+    /// The type, unless a newer version wrote one that this version does not know.
+    pub fn kind(&self) -> Option<ProviderKind> {
+        ProviderKind::from_stored(&self.type_name)
+    }
+}
+
+/// A model enabled on a provider.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Model {
+    /// Its id, a UUID.
+    pub uuid: String,
+    /// The provider's UUID.
+    pub provider: String,
+    /// The provider's own identifier.
+    pub id: ModelId,
+    /// What clients call it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub alias: Option<Alias>,
+    /// Free data of the tenant.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub metadata: Option<Map<String, Value>>,
+    /// When it was enabled, in seconds since the epoch.
+    pub created: u64,
+    /// Unknown members, kept.
+    #[serde(flatten)]
+    pub rest: Map<String, Value>,
+}
+
+impl Model {
+    /// The name clients send: the alias, else the provider's id.
+    pub fn callable(&self) -> &str {
+        self.alias.as_ref().map_or(self.id.as_str(), Alias::as_str)
+    }
+}
+
+/// One change of a head.
+#[derive(Clone, Debug)]
+pub enum Change {
+    /// Another tenant name (which the registry has reserved).
+    Rename(TenantName),
+    /// A new provider.
+    AddProvider(Provider),
+    /// Another name, settings and credential for a provider; its uuid, type, models and age stay.
+    ReplaceProvider(Provider),
+    /// A provider and its models go.
+    RemoveProvider(String),
+    /// A new model, unless the provider has the same id under the same alias.
+    AddModel(Model),
+    /// Another id, alias and metadata for a model; its uuid, provider and age stay.
+    ReplaceModel(Model),
+    /// A model goes. With a provider given, only if it is that provider's.
+    RemoveModel {
+        /// The model's UUID.
+        uuid: String,
+        /// The provider it must belong to.
+        provider: Option<String>,
+    },
+}
+
+/// Why a change cannot be made. Nothing was written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Conflict {
+    /// Another provider has that name.
+    ProviderName,
+    /// There is no such provider.
+    NoProvider,
+    /// There is no such model.
+    NoModel,
+    /// Another enabled model of the provider has the same id and alias.
+    SameModel,
+    /// The tenant has as many providers as it may.
+    TooManyProviders,
+    /// The tenant has as many models as it may.
+    TooManyModels,
+    /// The document would be too large.
+    TooLarge,
+}
+
+/// Why a stored head cannot be used.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct HeadError;
+
+impl Head {
+    /// The newest shape this version writes.
+    pub const SCHEMA: u32 = 1;
+
+    /// The first version of a new tenant's head.
+    pub fn new(tenant: TenantRecord) -> Self {
+        Self { schema: Self::SCHEMA, version: 1, tenant, providers: vec![], models: vec![], rest: Map::new() }
+    }
+
+    /// The provider of that UUID.
+    pub fn provider(&self, uuid: &str) -> Option<&Provider> {
+        self.providers.iter().find(|p| p.uuid == uuid)
+    }
+
+    /// The model of that UUID.
+    pub fn model(&self, uuid: &str) -> Option<&Model> {
+        self.models.iter().find(|m| m.uuid == uuid)
+    }
+
+    /// The same id under the same alias on the same provider.
+    pub fn twin(&self, model: &Model) -> Option<&Model> {
+        self.models.iter().find(|m| m.provider == model.provider && m.id == model.id && m.alias == model.alias)
+    }
+
+    /// The head after `change`, one version on. An exact repeat of [`Change::AddModel`] gives an equal head.
+    pub fn apply(&self, change: Change) -> Result<Self, Conflict> {
+        let mut next = self.clone();
+        next.version += 1;
+        match change {
+            Change::Rename(name) => next.tenant.name = name,
+            Change::AddProvider(provider) => {
+                if self.providers.iter().any(|p| p.name.same(&provider.name)) {
+                    return Err(Conflict::ProviderName);
+                }
+                if self.providers.len() >= limits::PROVIDERS {
+                    return Err(Conflict::TooManyProviders);
+                }
+                next.providers.push(provider);
+            }
+            Change::ReplaceProvider(provider) => {
+                if self.providers.iter().any(|p| p.uuid != provider.uuid && p.name.same(&provider.name)) {
+                    return Err(Conflict::ProviderName);
+                }
+                let old = next.providers.iter_mut().find(|p| p.uuid == provider.uuid).ok_or(Conflict::NoProvider)?;
+                old.name = provider.name;
+                old.settings = provider.settings;
+                old.credential = provider.credential;
+            }
+            Change::RemoveProvider(uuid) => {
+                next.providers.retain(|p| p.uuid != uuid);
+                if next.providers.len() == self.providers.len() {
+                    return Err(Conflict::NoProvider);
+                }
+                next.models.retain(|m| m.provider != uuid);
+            }
+            Change::AddModel(model) => {
+                self.provider(&model.provider).ok_or(Conflict::NoProvider)?;
+                if self.twin(&model).is_some() {
+                    return Ok(self.clone());
+                }
+                if self.models.len() >= limits::MODELS {
+                    return Err(Conflict::TooManyModels);
+                }
+                next.models.push(model);
+            }
+            Change::ReplaceModel(model) => {
+                if self.twin(&model).is_some_and(|twin| twin.uuid != model.uuid) {
+                    return Err(Conflict::SameModel);
+                }
+                let old = next
+                    .models
+                    .iter_mut()
+                    .find(|m| m.uuid == model.uuid && m.provider == model.provider)
+                    .ok_or(Conflict::NoModel)?;
+                old.id = model.id;
+                old.alias = model.alias;
+                old.metadata = model.metadata;
+            }
+            Change::RemoveModel { uuid, provider } => {
+                next.models.retain(|m| m.uuid != uuid || provider.as_ref().is_some_and(|p| *p != m.provider));
+                if next.models.len() == self.models.len() {
+                    return Err(Conflict::NoModel);
+                }
+            }
+        }
+        if next.encode().bytes.len() > limits::HEAD_BYTES {
+            return Err(Conflict::TooLarge);
+        }
+        Ok(next)
+    }
+
+    /// The stored form.
+    pub fn encode(&self) -> HeadRecord {
+        let bytes = serde_json::to_vec(self).map(Bytes::from).unwrap_or_default();
+        HeadRecord { version: self.version, bytes }
+    }
+}
+
+/// Reads a stored head. A head that cannot be understood is an error, never an absent tenant.
+pub fn decode_head(bytes: &[u8]) -> Result<Head, HeadError> {
+    serde_json::from_slice(bytes).map_err(|_| HeadError)
+}
+
+#[cfg(test)]
+mod tests;

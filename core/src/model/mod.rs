@@ -1,0 +1,11 @@
+//! What is configured: tenants, providers, models, keys. Newtypes are parsed once at the border and cannot be wrong.
+
+mod head;
+mod ids;
+mod key;
+mod names;
+
+pub use head::{Change, Conflict, CredentialRef, Head, HeadError, Manager, Model, Provider, TenantRecord, decode_head};
+pub use ids::{KeyHash, TenantId, random_uuid};
+pub use key::{KeyRecord, Scope};
+pub use names::{Alias, ModelId, NameError, ObjectName, TenantName};

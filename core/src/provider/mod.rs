@@ -1,0 +1,322 @@
+//! The provider types: how each is configured and reached. One small file each for URL, authentication and quirks.
+
+pub(crate) mod openai;
+
+use serde::{Deserialize, Serialize};
+use serde_json::value::RawValue;
+use serde_json::{Map, Value};
+
+use crate::egress::url::{self, AllowedOrigins};
+use crate::json;
+use crate::limits;
+use crate::secret::{Credential, Secret};
+
+/// A provider type of the API.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum ProviderKind {
+    /// OpenAI, or any server that speaks its API.
+    OpenAi,
+    /// Azure OpenAI.
+    AzureOpenAi,
+    /// Anthropic.
+    Anthropic,
+    /// AWS Bedrock.
+    Bedrock,
+    /// IBM watsonx.ai.
+    WatsonxAi,
+    /// Cerebras.
+    Cerebras,
+    /// NVIDIA NIM.
+    Nim,
+}
+
+/// A data endpoint of the API.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Endpoint {
+    /// `/v1/chat/completions`.
+    Chat,
+    /// `/v1/completions`.
+    Completions,
+    /// `/v1/embeddings`.
+    Embeddings,
+}
+
+impl Endpoint {
+    /// The path below the provider's and our own base.
+    pub const fn path(self) -> &'static str {
+        match self {
+            Self::Chat => "/chat/completions",
+            Self::Completions => "/completions",
+            Self::Embeddings => "/embeddings",
+        }
+    }
+
+    /// The value of OpenTelemetry's `gen_ai.operation.name`.
+    pub const fn operation(self) -> &'static str {
+        match self {
+            Self::Chat => "chat",
+            Self::Completions => "text_completion",
+            Self::Embeddings => "embeddings",
+        }
+    }
+
+    /// The parameter that must not be empty beside `model`.
+    pub const fn input(self) -> &'static str {
+        match self {
+            Self::Chat => "messages",
+            Self::Completions => "prompt",
+            Self::Embeddings => "input",
+        }
+    }
+}
+
+impl ProviderKind {
+    /// Every type.
+    pub const ALL: [Self; 7] =
+        [Self::OpenAi, Self::AzureOpenAi, Self::Anthropic, Self::Bedrock, Self::WatsonxAi, Self::Cerebras, Self::Nim];
+
+    /// Its name in paths, answers and records.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::OpenAi => "openai",
+            Self::AzureOpenAi => "azure-openai",
+            Self::Anthropic => "anthropic",
+            Self::Bedrock => "bedrock",
+            Self::WatsonxAi => "watsonxai",
+            Self::Cerebras => "cerebras",
+            Self::Nim => "nim",
+        }
+    }
+
+    /// From a path segment. IBM's Node SDK misspells one type and tests another.
+    pub fn from_path(segment: &str) -> Option<Self> {
+        match segment {
+            "cerebas" => Some(Self::Cerebras),
+            "watsonx-ai" => Some(Self::WatsonxAi),
+            _ => Self::from_stored(segment),
+        }
+    }
+
+    /// From a record.
+    pub fn from_stored(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|kind| kind.as_str() == name)
+    }
+
+    /// Whether this version can send data calls of that endpoint to it.
+    pub const fn serves(self, endpoint: Endpoint) -> bool {
+        match (self, endpoint) {
+            (Self::OpenAi, Endpoint::Chat | Endpoint::Completions | Endpoint::Embeddings) => true,
+            (Self::AzureOpenAi | Self::Anthropic | Self::Bedrock | Self::WatsonxAi | Self::Cerebras | Self::Nim, _) => {
+                false
+            }
+        }
+    }
+
+    /// The base URL when the tenant gives none.
+    pub const fn default_base(self) -> Option<&'static str> {
+        match self {
+            Self::OpenAi => Some("https://api.openai.com/v1"),
+            Self::AzureOpenAi | Self::Bedrock => None,
+            Self::Anthropic => Some("https://api.anthropic.com"),
+            Self::WatsonxAi => Some("https://us-south.ml.cloud.ibm.com"),
+            Self::Cerebras => Some("https://api.cerebras.ai/v1"),
+            Self::Nim => Some("https://integrate.api.nvidia.com/v1"),
+        }
+    }
+
+    const fn fields(self) -> &'static [Field] {
+        match self {
+            Self::OpenAi | Self::Anthropic | Self::Cerebras | Self::Nim => &[APIKEY, BASE_URL],
+            Self::AzureOpenAi => &[
+                APIKEY,
+                Field { name: "resource_name", required: true, rule: Rule::Resource },
+                Field { name: "api_version", required: false, rule: Rule::ApiVersion },
+                Field { name: "subscription_id", required: false, rule: Rule::Name },
+                Field { name: "resource_group_name", required: false, rule: Rule::Name },
+                Field { name: "account_name", required: false, rule: Rule::Name },
+                BASE_URL,
+            ],
+            Self::Bedrock => &[
+                Field { name: "access_key_id", required: true, rule: Rule::Credential },
+                Field { name: "secret_access_key", required: true, rule: Rule::Credential },
+                Field { name: "session_token", required: false, rule: Rule::Credential },
+                Field { name: "region", required: true, rule: Rule::Region },
+                BASE_URL,
+            ],
+            Self::WatsonxAi => &[
+                APIKEY,
+                Field { name: "project_id", required: false, rule: Rule::Name },
+                Field { name: "space_id", required: false, rule: Rule::Name },
+                BASE_URL,
+                Field { name: "auth_url", required: false, rule: Rule::Url },
+                Field { name: "api_version", required: false, rule: Rule::ApiVersion },
+            ],
+        }
+    }
+}
+
+const APIKEY: Field = Field { name: "apikey", required: true, rule: Rule::Credential };
+const BASE_URL: Field = Field { name: "base_url", required: false, rule: Rule::Url };
+
+#[derive(Clone, Copy)]
+struct Field {
+    name: &'static str,
+    required: bool,
+    rule: Rule,
+}
+
+#[derive(Clone, Copy, PartialEq)]
+enum Rule {
+    Credential,
+    Url,
+    Resource,
+    Region,
+    ApiVersion,
+    Name,
+}
+
+/// A provider's settings that are no secrets, as stored. Unknown members survive.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Settings(Map<String, Value>);
+
+impl Settings {
+    /// One setting.
+    pub fn get(&self, name: &str) -> Option<&str> {
+        self.0.get(name).and_then(Value::as_str)
+    }
+}
+
+/// What is wrong with a provider's `data`. Neither member repeats what the caller sent.
+#[derive(Debug, PartialEq, Eq)]
+pub(crate) struct DataError {
+    /// The field at fault, in our spelling; `data` if it is none of ours.
+    pub param: String,
+    /// What to change.
+    pub message: String,
+    /// True if the field is not known for this type.
+    pub unknown: bool,
+}
+
+/// Splits a provider's `data` into settings and credential, judging each value. Field names are matched without
+/// regard to case, `_` and `-`.
+pub(crate) fn parse_data(
+    kind: ProviderKind,
+    data: &RawValue,
+    allowed: &AllowedOrigins,
+) -> Result<(Settings, Credential), DataError> {
+    let wrong = |message: &str| DataError { param: "data".into(), message: message.into(), unknown: false };
+    let object = json::object(data.get().as_bytes()).map_err(|_| wrong("'data' must be an object."))?;
+    let fields = kind.fields();
+    let mut settings = Map::new();
+    let mut credential = Credential::default();
+    let mut seen: Vec<&str> = Vec::new();
+    for (name, raw) in object.iter() {
+        let plain = plain_name(name);
+        let Some(field) = fields.iter().find(|f| plain_name(f.name) == plain) else {
+            let known = fields.iter().map(|f| f.name).collect::<Vec<_>>().join(", ");
+            return Err(DataError {
+                unknown: true,
+                ..wrong(&format!("'data' has a field that type '{}' does not know; it takes: {known}.", kind.as_str()))
+            });
+        };
+        if raw.get() == "null" {
+            continue;
+        }
+        let fault = |message: &str| DataError {
+            param: format!("data.{}", field.name),
+            message: format!("'data.{}' {message}", field.name),
+            unknown: false,
+        };
+        if seen.contains(&field.name) {
+            return Err(fault("is given twice."));
+        }
+        seen.push(field.name);
+        let value: String = serde_json::from_str(raw.get()).map_err(|_| fault("must be a string."))?;
+        match field.rule {
+            Rule::Credential => {
+                if value.is_empty() || !value.bytes().all(|b| b.is_ascii_graphic()) {
+                    return Err(fault("must consist of visible ASCII characters, and not be empty."));
+                }
+                if value.len() > limits::CREDENTIAL_BYTES {
+                    return Err(fault("must have at most 16384 bytes."));
+                }
+                credential.set(field.name, Secret::new(value));
+            }
+            Rule::Url => {
+                let base = url::judge(&value, allowed).map_err(|refusal| fault(&format!("is refused: {refusal}")))?;
+                settings.insert(field.name.into(), Value::String(base.as_str().to_owned()));
+            }
+            Rule::Resource | Rule::Region | Rule::ApiVersion | Rule::Name => {
+                if let Some(message) = broken_rule(field.rule, &value) {
+                    return Err(fault(message));
+                }
+                settings.insert(field.name.into(), Value::String(value));
+            }
+        }
+    }
+    if let Some(field) = fields.iter().find(|f| f.required && !seen.contains(&f.name)) {
+        return Err(DataError {
+            param: format!("data.{}", field.name),
+            message: format!("'data.{}' is required for type '{}'.", field.name, kind.as_str()),
+            unknown: false,
+        });
+    }
+    if kind == ProviderKind::WatsonxAi && !seen.contains(&"project_id") && !seen.contains(&"space_id") {
+        return Err(DataError {
+            param: "data.project_id".into(),
+            message: "'data.project_id' or 'data.space_id' is required for type 'watsonxai'.".into(),
+            unknown: false,
+        });
+    }
+    Ok((Settings(settings), credential))
+}
+
+fn plain_name(name: &str) -> String {
+    name.chars().filter(|c| !matches!(c, '_' | '-')).map(|c| c.to_ascii_lowercase()).collect()
+}
+
+fn broken_rule(rule: Rule, value: &str) -> Option<&'static str> {
+    let in_range = |max: usize| !value.is_empty() && value.len() <= max;
+    match rule {
+        Rule::Resource => {
+            let fits = in_range(63)
+                && value.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
+                && !value.starts_with('-')
+                && !value.ends_with('-');
+            (!fits).then_some("must be 1 to 63 lower-case letters, digits and inner hyphens.")
+        }
+        Rule::Region => (!is_region(value)).then_some("must look like 'us-east-1'."),
+        Rule::ApiVersion => {
+            let date = value.strip_suffix("-preview").unwrap_or(value);
+            let fits = matches!(value, "v1" | "preview" | "latest") || is_date(date);
+            (!fits).then_some("must be a date such as '2024-10-21' (or with '-preview'), 'v1', 'preview' or 'latest'.")
+        }
+        Rule::Name => {
+            let fits = in_range(128) && value.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-():".contains(&b));
+            (!fits).then_some("must be 1 to 128 letters, digits and the characters . _ - ( ) :")
+        }
+        Rule::Credential | Rule::Url => None,
+    }
+}
+
+fn is_region(value: &str) -> bool {
+    let mut parts = value.split('-');
+    let first = parts.next().is_some_and(|p| p.len() == 2 && p.bytes().all(|b| b.is_ascii_lowercase()));
+    let rest: Vec<&str> = parts.collect();
+    let Some((last, middle)) = rest.split_last() else { return false };
+    first
+        && value.len() <= 32
+        && !middle.is_empty()
+        && middle.iter().all(|p| !p.is_empty() && p.bytes().all(|b| b.is_ascii_lowercase()))
+        && last.len() == 1
+        && last.bytes().all(|b| b.is_ascii_digit())
+}
+
+fn is_date(value: &str) -> bool {
+    value.len() == 10
+        && value.bytes().enumerate().all(|(i, b)| if i == 4 || i == 7 { b == b'-' } else { b.is_ascii_digit() })
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,59 @@
+//! The registry of tenant names: which tenant a name belongs to, and whether its creation was completed.
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
+
+use crate::limits;
+use crate::model::TenantId;
+
+/// What the registry holds under a tenant's canonical name.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(crate) struct NameEntry {
+    /// Version of this record's shape.
+    pub schema: u32,
+    /// The tenant.
+    pub tenant: TenantId,
+    /// `pending` while its head is being written, then `active`.
+    pub state: String,
+    /// When the tenant was created, in milliseconds since the epoch; the first is the default tenant.
+    pub created: u64,
+    /// When this entry was written, in milliseconds since the epoch.
+    pub since: u64,
+    /// Unknown members, kept.
+    #[serde(flatten)]
+    pub rest: Map<String, Value>,
+}
+
+impl NameEntry {
+    /// A name taken for a tenant that does not exist yet.
+    pub(crate) fn pending(tenant: TenantId, created: u64, now_ms: u64) -> Self {
+        Self { schema: 1, tenant, state: "pending".to_owned(), created, since: now_ms, rest: Map::new() }
+    }
+
+    /// The same, in use.
+    #[must_use]
+    pub(crate) fn activated(&self, now_ms: u64) -> Self {
+        Self { state: "active".to_owned(), since: now_ms, ..self.clone() }
+    }
+
+    /// Whether the tenant is complete.
+    pub(crate) fn active(&self) -> bool {
+        self.state == "active"
+    }
+
+    /// Whether it was left half-made so long ago that it may be cleared.
+    pub(crate) fn abandoned(&self, now_ms: u64) -> bool {
+        !self.active() && now_ms.saturating_sub(self.since) >= limits::ORPHAN_MS
+    }
+
+    /// The stored form.
+    pub(crate) fn encode(&self) -> Bytes {
+        serde_json::to_vec(self).map(Bytes::from).unwrap_or_default()
+    }
+
+    /// Reads the stored form; `None` if it cannot be understood.
+    pub(crate) fn decode(bytes: &[u8]) -> Option<Self> {
+        serde_json::from_slice(bytes).ok()
+    }
+}
