@@ -1,0 +1,186 @@
+//! What the streams of chat and completions have in common: members of a chunk, their end and what a step does to it.
+
+use serde_json::{Map, Value, json};
+
+use super::Ask;
+use crate::{
+    answer::{Answer, data_event},
+    shape::FREE_PREFIX,
+    step::{EchoKey, Step},
+};
+
+/// The members that every chunk (or the one answer) of an exchange shares.
+pub(super) struct Frame {
+    id: String,
+    object: &'static str,
+    created: i64,
+    model: String,
+    /// `service_tier` and `system_fingerprint`, which only chats have.
+    tier: Option<&'static str>,
+    echo: Option<Value>,
+    usage: Option<Value>,
+}
+
+/// The parts of a stream between which faults are put.
+pub(super) struct Parts {
+    pub(super) before: Vec<Value>,
+    /// The choices that carry content, one chunk each.
+    pub(super) content: Vec<Value>,
+    pub(super) finish: Vec<Value>,
+}
+
+impl Frame {
+    pub(super) fn of(
+        ask: &Ask<'_>,
+        body: &Map<String, Value>,
+        step: &Step,
+        object: &'static str,
+    ) -> Self {
+        let prefix = if object == "text_completion" {
+            "cmpl"
+        } else {
+            "chatcmpl"
+        };
+        let model = super::models::dated(super::model(body));
+        let tier = (object != "text_completion").then(|| {
+            match body.get("service_tier").and_then(Value::as_str) {
+                Some("flex") => "flex",
+                Some("priority" | "fast") => "priority",
+                Some("scale") => "scale",
+                _ => "default",
+            }
+        });
+        let echo: Map<String, Value> = body
+            .iter()
+            .filter(|(name, _)| name.starts_with(FREE_PREFIX))
+            .map(|(n, v)| (n.clone(), v.clone()))
+            .collect();
+        Self {
+            id: format!("{prefix}-{:016x}", super::seed(ask)),
+            object,
+            created: super::created(ask),
+            model: step.model.clone().unwrap_or_else(|| model.to_owned()),
+            tier,
+            echo: (!echo.is_empty()).then_some(Value::Object(echo)),
+            usage: None,
+        }
+    }
+
+    /// Sets the usage, unless the step has its own; `"absent"` there means none.
+    pub(super) fn with_usage(mut self, real: Value, step: &Step) -> Self {
+        self.usage = match &step.usage {
+            None => Some(real),
+            Some(Value::String(absent)) if absent == "absent" => None,
+            Some(other) => Some(other.clone()),
+        };
+        self
+    }
+
+    /// The answer that is not streamed.
+    pub(super) fn whole(&self, choices: Value) -> Answer {
+        let usage = self.usage.clone();
+        Answer::json(
+            200,
+            &self.members(self.object, choices, usage, self.echo.clone()),
+        )
+    }
+
+    /// The streamed answer.
+    pub(super) fn stream(
+        &self,
+        ask: &Ask<'_>,
+        body: &Map<String, Value>,
+        step: &Step,
+        parts: Parts,
+    ) -> Answer {
+        let usage_asked = body
+            .get("stream_options")
+            .and_then(|options| options.get("include_usage"))
+            .and_then(Value::as_bool)
+            .unwrap_or_default();
+        let mut choices = parts.before;
+        choices.extend(parts.content);
+        if !step.no_finish {
+            choices.extend(parts.finish);
+        }
+        let object = if self.object == "chat.completion" {
+            "chat.completion.chunk"
+        } else {
+            self.object
+        };
+        let mut echo = self.echo.clone();
+        let no_usage = usage_asked.then_some(Value::Null);
+        let one = |choice| self.members(object, json!([choice]), no_usage.clone(), echo.take());
+        let mut chunks: Vec<Value> = choices.into_iter().map(one).collect();
+        if let (true, Some(usage)) = (usage_asked, &self.usage) {
+            chunks.push(self.members(object, json!([]), Some(usage.clone()), None));
+        }
+        let mut events: Vec<String> = chunks.iter().map(data_event).collect();
+        match error_event(ask, step) {
+            Some((after, error)) => {
+                events.truncate(after);
+                events.push(data_event(&json!({"error": error})));
+            }
+            None if step.no_done => {}
+            None => events.push("data: [DONE]\n\n".to_owned()),
+        }
+        Answer::events(events)
+    }
+
+    fn members(
+        &self,
+        object: &str,
+        choices: Value,
+        usage: Option<Value>,
+        echo: Option<Value>,
+    ) -> Value {
+        let members = [
+            ("id", Some(json!(self.id))),
+            ("object", Some(json!(object))),
+            ("created", Some(json!(self.created))),
+            ("model", Some(json!(self.model))),
+            ("service_tier", self.tier.map(|tier| json!(tier))),
+            (
+                "system_fingerprint",
+                self.tier.map(|_| json!("fp_simulated")),
+            ),
+            ("choices", Some(choices)),
+            ("usage", usage),
+            ("echo", echo),
+        ];
+        Value::from_iter(
+            members
+                .into_iter()
+                .filter_map(|(name, value)| Some((name, value?))),
+        )
+    }
+}
+
+/// How many content chunks the step or the account asks for.
+pub(super) fn content_chunks(ask: &Ask<'_>, step: &Step) -> Option<usize> {
+    step.chunks.or(ask.settings.chunks)
+}
+
+/// Whether the answer is streamed; a step may insist on what was not asked for.
+pub(super) fn streamed(body: &Map<String, Value>, step: &Step) -> bool {
+    step.stream.unwrap_or_else(|| super::flag(body, "stream"))
+}
+
+fn error_event(ask: &Ask<'_>, step: &Step) -> Option<(usize, Value)> {
+    let standard = |message: &str| json!({"message": message, "type": "server_error", "param": null, "code": null});
+    if step.echo_key == Some(EchoKey::Event) {
+        let message = format!(
+            "Something is wrong with key {}.",
+            ask.key.unwrap_or_default()
+        );
+        return Some((
+            step.error_event.as_ref().map_or(2, |event| event.after),
+            standard(&message),
+        ));
+    }
+    let event = step.error_event.as_ref()?;
+    let error = event.error.clone().unwrap_or_else(|| {
+        standard("The server had an error while processing your request. Sorry about that!")
+    });
+    Some((event.after, error))
+}

@@ -1,0 +1,143 @@
+//! Deterministic material for answers: words, counts, hashes, vectors and samples of a JSON schema.
+
+use serde_json::{Map, Value, json};
+
+/// Splits a text into pieces that stand for tokens: each word with the white space before it.
+pub(crate) fn words(text: &str) -> Vec<String> {
+    let mut found: Vec<String> = Vec::new();
+    let mut current = String::new();
+    for letter in text.chars() {
+        if letter.is_whitespace() && !current.trim().is_empty() {
+            found.push(std::mem::take(&mut current));
+        }
+        current.push(letter);
+    }
+    if !current.is_empty() {
+        found.push(current);
+    }
+    found
+}
+
+/// Puts pieces together or adds further ones, so that there are exactly `count`.
+pub(crate) fn regroup(mut pieces: Vec<String>, count: usize) -> Vec<String> {
+    let count = count.max(1);
+    for more in pieces.len()..count {
+        pieces.push(format!(" word{more}"));
+    }
+    let all = pieces.len();
+    let mut groups = vec![String::new(); count];
+    for (at, piece) in pieces.iter().enumerate() {
+        if let Some(group) = groups.get_mut(at * count / all) {
+            group.push_str(piece);
+        }
+    }
+    groups
+}
+
+/// A plausible number of tokens: one for four characters, never none.
+pub(crate) fn tokens(text: &str) -> u64 {
+    u64::try_from(text.chars().count().div_ceil(4).max(1)).unwrap_or(u64::MAX)
+}
+
+/// FNV-1a, finished by one round of splitmix64.
+pub(crate) fn hash(bytes: &[u8]) -> u64 {
+    let raw = bytes.iter().fold(0xcbf2_9ce4_8422_2325_u64, |state, byte| {
+        (state ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
+    });
+    mix(raw)
+}
+
+/// The vector of a text: always the same, of length one.
+pub(crate) fn vector(seed: u64, dimensions: usize) -> Vec<f32> {
+    let mut state = seed;
+    let raw: Vec<f32> = (0..dimensions)
+        .map(|_| {
+            state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
+            let high = u16::try_from(mix(state) >> 48).unwrap_or_default();
+            f32::from(high) / 32_768.0 - 1.0
+        })
+        .collect();
+    let norm = raw
+        .iter()
+        .map(|part| part * part)
+        .sum::<f32>()
+        .sqrt()
+        .max(f32::MIN_POSITIVE);
+    raw.into_iter().map(|part| part / norm).collect()
+}
+
+/// A value that fits a JSON schema, as far as the usual keywords go.
+pub(crate) fn sample(schema: &Value, text: &str) -> Value {
+    if let Some(fixed) = schema.get("const") {
+        return fixed.clone();
+    }
+    if let Some(first) = schema.get("enum").and_then(|list| list.get(0)) {
+        return first.clone();
+    }
+    let kind = schema
+        .get("type")
+        .map(|kind| kind.get(0).unwrap_or(kind))
+        .and_then(Value::as_str);
+    match kind {
+        Some("string") => json!(text),
+        Some("integer") => schema.get("minimum").cloned().unwrap_or(json!(1)),
+        Some("number") => schema.get("minimum").cloned().unwrap_or(json!(1.5)),
+        Some("boolean") => json!(true),
+        Some("array") => {
+            let items = schema.get("items").map(|items| sample(items, text));
+            Value::Array(items.into_iter().collect())
+        }
+        Some("null") => Value::Null,
+        _ => {
+            let properties = schema.get("properties").and_then(Value::as_object);
+            let members = properties
+                .into_iter()
+                .flatten()
+                .map(|(name, schema)| (name.clone(), sample(schema, text)));
+            Value::Object(members.collect::<Map<_, _>>())
+        }
+    }
+}
+
+fn mix(mut state: u64) -> u64 {
+    state = (state ^ (state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    state = (state ^ (state >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    state ^ (state >> 31)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn words_put_together_give_the_text() {
+        for text in ["", " ", "one", "one two", "  a\n\nb  ", "日本 語"] {
+            assert_eq!(words(text).concat(), text);
+        }
+        assert_eq!(words("one two three").len(), 3);
+    }
+
+    #[test]
+    fn regroup_gives_the_number_asked_for() {
+        for (pieces, count) in [(0, 1), (1, 5), (5, 2), (7, 7), (3, 0)] {
+            let all: Vec<String> = (0..pieces).map(|n| n.to_string()).collect();
+            let groups = regroup(all.clone(), count);
+            assert_eq!(groups.len(), count.max(1));
+            assert!(groups.concat().starts_with(&all.concat()));
+        }
+    }
+
+    #[test]
+    fn vectors_are_of_length_one_and_differ() {
+        let (a, b) = (vector(hash(b"a"), 8), vector(hash(b"b"), 8));
+        assert_ne!(a, b);
+        assert!((a.iter().map(|x| x * x).sum::<f32>() - 1.0).abs() < 1e-5);
+    }
+
+    #[test]
+    fn a_sample_fits_its_schema() {
+        let schema = json!({"type": "object", "properties": {
+            "a": {"type": "string"}, "b": {"type": ["integer", "null"]}, "c": {"type": "array", "items": {"enum": ["x"]}}}});
+        assert_eq!(sample(&schema, "t"), json!({"a": "t", "b": 1, "c": ["x"]}));
+    }
+}
