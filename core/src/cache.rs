@@ -84,7 +84,7 @@ impl Cache {
         })
     }
 
-    /// Remembers a head, unless a newer one is known. Keys stay.
+    /// Remembers a head that was current at `now_ms`, unless something later is known. Keys stay.
     pub(crate) fn learn(&self, tenant: TenantId, config: Arc<Config>, now_ms: u64) {
         let mut tenants = lock(&self.tenants);
         make_room(&mut tenants, &tenant, limits::CACHED_TENANTS, |entry| entry.confirmed_ms);
@@ -94,7 +94,8 @@ impl Cache {
             keys: HashMap::new(),
             failing: None,
         });
-        if config.head().version >= entry.config.head().version {
+        // A tenant that was imported anew begins at version 1 again, so time counts first.
+        if now_ms > entry.confirmed_ms || config.head().version >= entry.config.head().version {
             entry.config = config;
         }
         entry.confirmed_ms = entry.confirmed_ms.max(now_ms);

@@ -177,3 +177,6 @@ fn method_name(method: &Method) -> &'static str {
         _ => "_OTHER",
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -27,6 +27,8 @@ mod relay;
 pub mod secret;
 pub mod sweep;
 mod tenancy;
+#[cfg(any(test, feature = "test-support"))]
+pub mod testing;
 
 pub use body::{Body, Live};
 pub use deployment::{DefaultManager, Deployment, DeploymentError};

@@ -1,5 +1,7 @@
 //! `/v1/keys`: bearer keys of a tenant. A key is shown once, when it is made.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use http::{Response, StatusCode};
 use serde::Serialize;
@@ -11,7 +13,7 @@ use crate::error::{ErrorCode, Failure, Outcome};
 use crate::exchange::Exchange;
 use crate::gateway::Gateway;
 use crate::limits;
-use crate::model::{Alias, KeyRecord, ModelId, ObjectName, Scope, TenantId, random_uuid};
+use crate::model::{Alias, KeyHash, KeyRecord, ModelId, ObjectName, Scope, TenantId, random_uuid};
 use crate::ports::{Platform, RequestBody, Store};
 use crate::tenancy::Caller;
 
@@ -53,22 +55,28 @@ pub(super) struct Draft {
     pub(super) models: Option<Vec<String>>,
 }
 
-/// Makes a key and stores its record. The key itself.
+/// A key just made.
+pub(super) struct Minted {
+    pub(super) key: String,
+    pub(super) hash: KeyHash,
+    pub(super) record: KeyRecord,
+}
+
+impl Minted {
+    /// Lets this isolate know the key, so that its first use costs no store read.
+    pub(super) fn learn<P: Platform>(&self, gateway: &Gateway, exchange: &Exchange<P>, tenant: TenantId) {
+        let record = Some(Arc::new(self.record.clone()));
+        gateway.cache.learn_key(tenant, self.hash, record, exchange.platform().now_ms());
+    }
+}
+
+/// Makes a key and stores its record.
 pub(super) async fn mint<P: Platform>(
     gateway: &Gateway,
     exchange: &Exchange<P>,
     tenant: TenantId,
     draft: Draft,
-) -> Outcome<String> {
-    made(gateway, exchange, tenant, draft).await.map(|(key, _)| key)
-}
-
-async fn made<P: Platform>(
-    gateway: &Gateway,
-    exchange: &Exchange<P>,
-    tenant: TenantId,
-    draft: Draft,
-) -> Outcome<(String, KeyRecord)> {
+) -> Outcome<Minted> {
     let platform = exchange.platform();
     let (mut random, mut id) = ([0_u8; 32], [0_u8; 16]);
     platform.fill_random(&mut random);
@@ -86,8 +94,7 @@ async fn made<P: Platform>(
         rest: Map::new(),
     };
     exchange.store().put_key(tenant, key.hash, record.encode()).await.map_err(|e| Failure::store(&e))?;
-    gateway.cache.learn_key(tenant, key.hash, Some(std::sync::Arc::new(record.clone())), now);
-    Ok((key.key.open().to_owned(), record))
+    Ok(Minted { key: key.key.open().to_owned(), hash: key.hash, record })
 }
 
 /// `POST /v1/keys`: 201 with `api_key`.
@@ -136,8 +143,9 @@ pub(super) async fn create<P: Platform, B: RequestBody>(
         return Err(Failure::new(ErrorCode::QuotaExceeded, "A tenant can have at most 5000 keys. Revoke some."));
     }
     let draft = Draft { name: name.as_str().to_owned(), scopes, expires_at, models };
-    let (key, record) = made(gateway, exchange, caller.tenant, draft).await?;
-    json(StatusCode::CREATED, &View::of(&record, Some(&key)))
+    let made = mint(gateway, exchange, caller.tenant, draft).await?;
+    made.learn(gateway, exchange, caller.tenant);
+    json(StatusCode::CREATED, &View::of(&made.record, Some(&made.key)))
 }
 
 /// `GET /v1/keys`: the records, the oldest first. One that cannot be read is left out and logged.

@@ -93,7 +93,8 @@ pub(super) async fn establish<P: Platform>(
         Ok(key) => {
             tenancy::remember(gateway, exchange, tenant, head.clone());
             gateway.cache.learn_name(&canonical, tenant, now);
-            Ok(key)
+            key.learn(gateway, exchange, tenant);
+            Ok(key.key)
         }
         Err(failure) => {
             if failure.code != ErrorCode::Conflict {

@@ -150,7 +150,8 @@ fn passed(code: ErrorCode, status: StatusCode, error: &ErrorObject) -> Failure {
         message,
         kind: error.kind.as_deref().and_then(word).unwrap_or_else(|| code.kind().to_owned()),
         param: error.param.as_deref().map(printable).filter(|text| text.len() <= 64),
-        code: Some(error.code.as_deref().and_then(word).unwrap_or_else(|| code.as_str().to_owned())),
+        // A provider that gives no code keeps none.
+        code: error.code.as_deref().map(|text| word(text).unwrap_or_else(|| code.as_str().to_owned())),
     }));
     failure
 }

@@ -1,0 +1,171 @@
+//! How long a cached thing may be believed, and what a failing store may and may not do.
+
+use super::*;
+use crate::limits::{CONFIRM_FIRST_MS, CONFIRM_SOON_MS, SECRET_FRESH_MS, STALE_IF_ERROR_MS};
+use crate::ports::Platform;
+use crate::testing::{Answer, Chunk};
+
+const OK: &str = r#"{"choices":[]}"#;
+
+/// One chat; the status and how many calls the store got.
+fn chat(bench: &Bench) -> (u16, u32) {
+    let before = bench.world.store().calls();
+    let body = vec![Chunk::Wait(5), OK.into()];
+    bench.world.http().push(Answer::with(200, "application/json", body));
+    let (status, _) = bench.chat(Value::Null);
+    (status, bench.world.store().calls() - before)
+}
+
+/// Another isolate over the same stores.
+fn elsewhere(bench: &Bench) -> Bench {
+    Bench { world: bench.world.clone(), gateway: gateway(), key: bench.key.clone(), provider: bench.provider.clone() }
+}
+
+#[test]
+fn a_warm_request_reads_no_store() {
+    let bench = Bench::new();
+    chat(&bench);
+    assert_eq!(chat(&bench), (200, 0));
+    bench.world.pass(CONFIRM_SOON_MS - 20);
+    assert_eq!(chat(&bench), (200, 0));
+}
+
+#[test]
+fn a_forged_key_reads_no_store() {
+    let bench = Bench::new();
+    let before = bench.world.store().calls();
+    let mut forged = bench.key.clone();
+    forged.pop();
+    forged.push(if bench.key.ends_with('A') { 'B' } else { 'A' });
+    for key in [forged.as_str(), "mg.x.y.z", "sk-123", ""] {
+        assert_eq!(bench.call(key, "GET", "/v1/models", Value::Null).0, 401, "{key}");
+    }
+    assert_eq!(bench.world.store().calls(), before);
+}
+
+#[test]
+fn a_revoked_key_stops_within_the_bound_everywhere_and_at_once_here() {
+    let bench = Bench::new();
+    let other = elsewhere(&bench);
+    let (_, made) = bench.admin("POST", "/v1/keys", json!({"name": "app"}));
+    let (key, id) = (made["api_key"].as_str().unwrap(), made["id"].as_str().unwrap());
+    // A new key works at once, here and elsewhere.
+    assert_eq!(bench.call(key, "GET", "/v1/models", Value::Null).0, 200);
+    assert_eq!(other.call(key, "GET", "/v1/models", Value::Null).0, 200);
+    assert_eq!(bench.admin("DELETE", &format!("/v1/keys/{id}"), Value::Null).0, 204);
+    assert_eq!(bench.call(key, "GET", "/v1/models", Value::Null).0, 401);
+    assert_eq!(other.call(key, "GET", "/v1/models", Value::Null).0, 200);
+    bench.world.pass(CONFIRM_FIRST_MS);
+    assert_eq!(other.call(key, "GET", "/v1/models", Value::Null).0, 401);
+}
+
+#[test]
+fn an_ageing_entry_is_confirmed_beside_the_call() {
+    let bench = Bench::new();
+    let other = elsewhere(&bench);
+    chat(&other);
+    let path = format!("/v1/providers/{}/models", bench.provider);
+    bench.admin("POST", &path, json!({"id": "new"}));
+    bench.world.pass(CONFIRM_SOON_MS);
+    let (status, calls) = chat(&other);
+    assert_eq!((status, calls), (200, 1));
+    // What was learnt beside that call serves the next one, without a call of its own.
+    other.world.http().push(Answer::json(200, OK));
+    let body = json!({"model": "new", "messages": [{}]});
+    assert_eq!(other.call(&bench.key, "POST", "/v1/chat/completions", body).0, 200);
+}
+
+#[test]
+fn while_the_store_is_down_warm_tenants_are_served_and_cold_ones_get_503() {
+    let bench = Bench::new();
+    let cold = elsewhere(&bench);
+    chat(&bench);
+    bench.world.store().set_down(true);
+    let (status, body) = cold.call(&bench.key, "GET", "/v1/models", Value::Null);
+    assert_eq!((status, body["error"]["code"].as_str()), (503, Some("store_unavailable")));
+    bench.world.pass(CONFIRM_FIRST_MS);
+    bench.world.take_log();
+    let (status, first) = chat(&bench);
+    assert_eq!(status, 200);
+    assert!(first > 0);
+    assert!(bench.world.take_log().iter().any(|line| line.contains("\"stale\":true")));
+    // A failing store is not asked by every request.
+    assert_eq!(chat(&bench), (200, 0));
+    bench.world.pass(SECRET_FRESH_MS - CONFIRM_FIRST_MS - 1_000);
+    assert_eq!(chat(&bench).0, 200);
+    bench.world.pass(STALE_IF_ERROR_MS);
+    assert_eq!(chat(&bench).0, 503);
+    bench.world.store().set_down(false);
+    assert_eq!(chat(&bench).0, 200);
+}
+
+#[test]
+fn an_outage_is_never_a_401() {
+    let bench = Bench::new();
+    let cold = elsewhere(&bench);
+    bench.world.store().set_down(true);
+    for (method, path) in
+        [("GET", "/v1/models"), ("GET", "/v1/tenant"), ("POST", "/v1/chat/completions"), ("GET", "/nowhere")]
+    {
+        assert_eq!(cold.call(&bench.key, method, path, Value::Null).0, 503, "{path}");
+    }
+    assert_eq!(cold.call("", "GET", "/readyz", Value::Null).0, 503);
+    assert_eq!(cold.call("", "GET", "/healthz", Value::Null).0, 200);
+}
+
+#[test]
+fn a_wrong_sealing_key_fails_closed() {
+    let bench = Bench::new();
+    let sealing = base64::engine::general_purpose::STANDARD.encode([8_u8; 32]);
+    let previous = base64::engine::general_purpose::STANDARD.encode([7_u8; 32]);
+    let other = |previous: Option<String>| {
+        let lookup = |name: &str| match name {
+            "GATEWAY_ADMIN_KEY" => Some(OPERATOR.to_owned()),
+            "GATEWAY_SEALING_KEY" => Some(sealing.clone()),
+            "GATEWAY_SEALING_KEY_PREVIOUS" => previous.clone(),
+            _ => None,
+        };
+        let gateway = Gateway::new(Deployment::read(lookup, DefaultManager::Builtin).unwrap());
+        Bench { world: bench.world.clone(), gateway, key: OPERATOR.into(), provider: bench.provider.clone() }
+    };
+    let before = bench.world.store().dump();
+    let (status, text) = other(None).chat(Value::Null);
+    assert_eq!((status, code(&text).as_str()), (503, "secrets_unavailable"));
+    assert_eq!(bench.world.store().dump(), before);
+    let rotated = other(Some(previous));
+    rotated.world.http().push(Answer::json(200, OK));
+    assert_eq!(rotated.chat(Value::Null).0, 200);
+}
+
+#[test]
+fn a_crash_between_the_steps_of_a_create_leaves_nothing_visible() {
+    let bench = Bench::new();
+    // The name is reserved, and then nothing follows.
+    let now = bench.world.now_ms();
+    let entry = crate::registry::NameEntry::pending(crate::model::TenantId::from_random([3; 16]), now, now);
+    bench.world.run(async {
+        use crate::ports::Store;
+        bench.world.store().swap_name("half", None, Some(entry.encode())).await.unwrap();
+    });
+    let (_, list) = bench.admin("GET", "/v1/tenants", Value::Null);
+    assert_eq!(list["data"].as_array().unwrap().len(), 1);
+    assert_eq!(bench.admin("POST", "/v1/tenant", json!({"name": "Half"})).0, 409);
+    bench.world.pass(crate::limits::ORPHAN_MS);
+    assert_eq!(bench.admin("POST", "/v1/tenant", json!({"name": "Half"})).0, 201);
+}
+
+#[test]
+fn secrets_without_a_provider_are_swept() {
+    let bench = Bench::new();
+    let (_, tenant) = bench.admin("GET", "/v1/tenant", Value::Null);
+    let tenant = crate::model::TenantId::parse(tenant["id"].as_str().unwrap()).unwrap();
+    bench.world.run(async {
+        use crate::ports::Store;
+        let record = Bytes::from(format!(r#"{{"schema":1,"written":{},"sealed":"x"}}"#, bench.world.now_ms()));
+        bench.world.store().put_secret(tenant, "orphan", record).await.unwrap();
+    });
+    assert_eq!(bench.world.run(bench.gateway.sweep(bench.world.clone())).removed, 0);
+    bench.world.pass(crate::limits::ORPHAN_MS);
+    assert_eq!(bench.world.run(bench.gateway.sweep(bench.world.clone())).removed, 1);
+    assert_eq!(chat(&bench).0, 200);
+}
