@@ -89,6 +89,7 @@ impl Gateway {
             match route {
                 Route::Health => return Ok(Reply::Full(api::health::live())),
                 Route::Ready => return api::health::ready(exchange).await.map(Reply::Full),
+                Route::Token => return api::token::exchange_key(self, exchange, body).await.map(Reply::Full),
                 _ => {}
             }
         }

@@ -52,7 +52,7 @@ pub(crate) async fn authenticate<P: Platform>(
     exchange: &mut Exchange<P>,
     headers: &HeaderMap,
 ) -> Outcome<Identity> {
-    match gateway.deployment.bearers.judge(headers) {
+    match gateway.deployment.bearers.judge(headers, exchange.platform().now_ms()) {
         None => Err(Failure::unauthenticated()),
         Some(Bearer::Operator) => {
             exchange.line().key = Some("operator".to_owned());

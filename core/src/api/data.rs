@@ -169,7 +169,7 @@ impl Attempt<'_> {
         let response = egress::send(platform, departure, deadline).await?;
         let (head, mut upstream) = response.into_parts();
         *status = Some(head.status.as_u16());
-        *request_id = head.headers.get("x-request-id").filter(|id| plain(id)).cloned();
+        *request_id = head.headers.get("x-request-id").filter(|id| self.harmless(id)).cloned();
         if head.status != StatusCode::OK {
             let bytes = egress::read_all(platform, &mut upstream, limits::UPSTREAM_ERROR_BYTES, deadline).await;
             return Err(openai_chat::classify(head.status, &head.headers, &bytes.unwrap_or_default()));
@@ -205,6 +205,15 @@ impl Attempt<'_> {
     }
 }
 
+impl Attempt<'_> {
+    /// Whether a provider's request id can be shown: short, plain, and without a piece of the credential.
+    fn harmless(&self, id: &HeaderValue) -> bool {
+        let Ok(text) = id.to_str() else { return false };
+        let plain = text.len() <= 128 && text.bytes().all(|b| b.is_ascii_graphic());
+        plain && !self.credential.values().any(|secret| openai_chat::tells(text, secret.open()))
+    }
+}
+
 /// Reads until the commit point: the first content, or a failure that is still a status.
 async fn until_content<P: Platform>(mut relay: Relay, mut upstream: Upstream<P>, platform: &P) -> Outcome<Answer<P>> {
     loop {
@@ -219,8 +228,4 @@ async fn until_content<P: Platform>(mut relay: Relay, mut upstream: Upstream<P>,
             Hold::Fail(failure) => return Err(*failure),
         }
     }
-}
-
-fn plain(value: &HeaderValue) -> bool {
-    value.len() <= 128 && value.as_bytes().iter().all(u8::is_ascii_graphic)
 }

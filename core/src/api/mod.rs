@@ -8,6 +8,7 @@ mod models;
 mod providers;
 mod router;
 mod tenant;
+pub(crate) mod token;
 mod transfer;
 
 use bytes::Bytes;
@@ -87,6 +88,7 @@ pub(crate) async fn serve<P: Platform, B: RequestBody>(
         Route::Key(id) => keys::revoke(gateway, exchange, &caller, id).await,
         Route::Health
         | Route::Ready
+        | Route::Token
         | Route::CreateTenant
         | Route::Tenants
         | Route::ImportTenant

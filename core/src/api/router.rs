@@ -10,6 +10,7 @@ use crate::provider::Endpoint;
 pub(crate) enum Route<'a> {
     Health,
     Ready,
+    Token,
     CreateTenant,
     Tenant(Verb),
     Tenants,
@@ -63,6 +64,7 @@ impl Route<'_> {
         match self {
             Self::Health => "/healthz",
             Self::Ready => "/readyz",
+            Self::Token => "/identity/token",
             Self::CreateTenant | Self::Tenant(_) => "/v1/tenant",
             Self::Tenants => "/v1/tenants",
             Self::ExportTenant => "/v1/tenant/export",
@@ -89,6 +91,7 @@ impl Route<'_> {
 pub(crate) fn route<'a>(method: &Method, path: &'a str) -> Found<'a> {
     match path {
         "/healthz" => return only(method, &[Verb::Get], "GET, HEAD", |_| Route::Health),
+        "/identity/token" => return only(method, &[Verb::Post], "POST", |_| Route::Token),
         "/readyz" => return only(method, &[Verb::Get], "GET, HEAD", |_| Route::Ready),
         _ => {}
     }

@@ -4,6 +4,8 @@
 //! credentials, these sealed under the key given. `POST /v1/tenants/import` (operator) takes it back. Without a key
 //! the document has no credentials and its providers must be replaced by hand after an import.
 
+use std::collections::HashSet;
+
 use bytes::Bytes;
 use http::{Response, StatusCode};
 use serde::{Deserialize, Serialize};
@@ -169,9 +171,23 @@ fn check(gateway: &Gateway, head: &Head) -> Outcome<()> {
     for model in &head.models {
         let id = crate::model::ModelId::parse(model.id.as_str()).is_ok();
         let alias = model.alias.as_ref().is_none_or(|a| crate::model::Alias::parse(a.as_str()).is_ok());
-        if !id || !alias || head.provider(&model.provider).is_none() {
+        if !id || !alias {
             return wrong("'document' has a model that breaks the rules.");
         }
+    }
+    let distinct = |mut seen: HashSet<String>, name: String| seen.insert(name).then_some(seen);
+    let names = head.providers.iter().map(|p| p.name.as_str().to_ascii_lowercase());
+    let uuids = head.providers.iter().map(|p| p.uuid.clone());
+    if names.into_iter().try_fold(HashSet::new(), distinct).is_none()
+        || uuids.into_iter().try_fold(HashSet::new(), distinct).is_none()
+    {
+        return wrong("'document' has two providers of one name or id.");
+    }
+    let mut models = HashSet::new();
+    let mut twins = HashSet::new();
+    let fresh = head.models.iter().all(|m| models.insert(&m.uuid) && twins.insert((&m.provider, &m.id, &m.alias)));
+    if !fresh || head.models.iter().any(|m| head.provider(&m.provider).is_none()) {
+        return wrong("'document' has a model twice, or one without its provider.");
     }
     Ok(())
 }

@@ -10,6 +10,7 @@ use http::header::AUTHORIZATION;
 use sha2::{Digest, Sha256};
 use subtle::ConstantTimeEq;
 
+use super::token;
 use crate::limits;
 use crate::model::{KeyHash, TenantId};
 use crate::secret::Secret;
@@ -55,20 +56,18 @@ impl BearerKeys {
 
     /// Judges the request's `Authorization`. `None` for every fault: no header, several, another scheme, odd
     /// characters, a wrong tag.
-    pub(crate) fn judge(&self, headers: &HeaderMap) -> Option<Bearer> {
-        let mut values = headers.get_all(AUTHORIZATION).iter();
-        let value = values.next()?;
-        if values.next().is_some() {
-            return None;
+    pub(crate) fn judge(&self, headers: &HeaderMap, now_ms: u64) -> Option<Bearer> {
+        let text = bearer_of(headers)?;
+        if text.starts_with("eyJ") {
+            return token::read(&self.tags, text, now_ms / 1000);
         }
-        let text = value.to_str().ok()?;
-        let (scheme, token) = text.split_once(' ')?;
-        if !scheme.eq_ignore_ascii_case("bearer") || token.is_empty() || token.len() > limits::BEARER_BYTES {
-            return None;
-        }
-        if !token.bytes().all(|b| b.is_ascii_alphanumeric() || b"._~+/=-".contains(&b)) {
-            return None;
-        }
+        self.judge_key(headers)
+    }
+
+    /// The same for keys alone.
+    pub(crate) fn judge_key(&self, headers: &HeaderMap) -> Option<Bearer> {
+        let token = bearer_of(headers)?;
+
         let digest = Sha256::digest(token.as_bytes());
         let operator = self.operator.iter().fold(subtle::Choice::from(0), |hit, key| hit | key.ct_eq(&digest));
         if operator.into() {
@@ -93,12 +92,34 @@ impl BearerKeys {
         bool::from(right).then_some(tenant)
     }
 
+    /// A token that stands for a key.
+    pub(crate) fn issue(&self, tenant: TenantId, hash: KeyHash, now_s: u64, until_s: u64) -> Option<String> {
+        token::issue(&self.tags, tenant, hash, now_s, until_s)
+    }
+
     /// A new key of `tenant` from 32 random bytes.
     pub(crate) fn mint(&self, tenant: TenantId, random: [u8; 32]) -> Option<NewKey> {
         let body = format!("{PREFIX}.{tenant}.{}", URL_SAFE_NO_PAD.encode(random));
         let key = format!("{body}.{}", tag_of(self.tags.first()?, &body));
         Some(NewKey { hash: KeyHash::of(&key), key: Secret::new(key) })
     }
+}
+
+fn bearer_of(headers: &HeaderMap) -> Option<&str> {
+    let mut values = headers.get_all(AUTHORIZATION).iter();
+    let value = values.next()?;
+    if values.next().is_some() {
+        return None;
+    }
+    let text = value.to_str().ok()?;
+    let (scheme, token) = text.split_once(' ')?;
+    if !scheme.eq_ignore_ascii_case("bearer") || token.is_empty() || token.len() > limits::BEARER_BYTES {
+        return None;
+    }
+    if !token.bytes().all(|b| b.is_ascii_alphanumeric() || b"._~+/=-".contains(&b)) {
+        return None;
+    }
+    Some(token)
 }
 
 fn tag_of(key: &[u8; 32], body: &str) -> String {
@@ -125,7 +146,7 @@ mod tests {
         for value in values {
             headers.append(AUTHORIZATION, HeaderValue::from_bytes(value).unwrap());
         }
-        keys().judge(&headers)
+        keys().judge(&headers, 0)
     }
 
     fn minted() -> String {

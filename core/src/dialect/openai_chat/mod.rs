@@ -11,5 +11,5 @@ mod wire;
 pub(crate) use request::json_failure;
 pub(crate) use request::{Call, read_call};
 pub(crate) use response::{classify, read_answer, read_models};
-pub(crate) use response::{constant, scrub};
+pub(crate) use response::{constant, scrub, tells};
 pub(crate) use stream::{Event, read_event, without_usage};

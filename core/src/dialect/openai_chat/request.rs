@@ -27,6 +27,50 @@ const GATEWAY_MEMBERS: &[&str] =
 /// The same below `messages` and `tools`.
 const GATEWAY_MESSAGE_MEMBERS: &[&str] = &["thinking_blocks", "reasoning_content", "cache_control"];
 
+/// Documented members for which `null` means the same as absence, and which some servers refuse as `null`.
+const OPTIONAL_MEMBERS: &[&str] = &[
+    "audio",
+    "best_of",
+    "dimensions",
+    "echo",
+    "encoding_format",
+    "frequency_penalty",
+    "function_call",
+    "functions",
+    "logit_bias",
+    "logprobs",
+    "max_completion_tokens",
+    "max_tokens",
+    "metadata",
+    "modalities",
+    "moderation",
+    "n",
+    "parallel_tool_calls",
+    "prediction",
+    "presence_penalty",
+    "prompt_cache_key",
+    "prompt_cache_options",
+    "prompt_cache_retention",
+    "reasoning_effort",
+    "response_format",
+    "safety_identifier",
+    "seed",
+    "service_tier",
+    "stop",
+    "store",
+    "stream",
+    "stream_options",
+    "suffix",
+    "temperature",
+    "tool_choice",
+    "tools",
+    "top_logprobs",
+    "top_p",
+    "user",
+    "verbosity",
+    "web_search_options",
+];
+
 /// Members that must be whole, non-negative numbers, with the least value.
 const COUNTS: &[(&str, u64)] = &[
     ("max_tokens", 0),
@@ -70,15 +114,16 @@ pub(crate) fn read_call(endpoint: Endpoint, body: &[u8]) -> Outcome<Call<'_>> {
 }
 
 impl Call<'_> {
-    /// The body for an upstream of the same dialect: `model` replaced, the gateway's own members and members that
-    /// are `null` left out, and the usage of a stream asked for if `meter` wants it.
+    /// The body for an upstream of the same dialect: `model` replaced, the gateway's own members and documented
+    /// ones that are `null` left out, and the usage of a stream asked for if `meter` wants it.
     pub(crate) fn encode(&self, upstream_model: &str, meter: bool) -> Bytes {
         let ask = meter && self.stream && !self.include_usage;
         let model = serde_json::Value::from(upstream_model).to_string();
         let mut asked = false;
         let edit = |name: &str, raw: &RawValue| match name {
             "model" => Edit::Set(model.clone()),
-            _ if GATEWAY_MEMBERS.contains(&name) || raw.get() == "null" => Edit::Drop,
+            _ if GATEWAY_MEMBERS.contains(&name) => Edit::Drop,
+            _ if raw.get() == "null" && OPTIONAL_MEMBERS.contains(&name) => Edit::Drop,
             "messages" | "tools" => match json::strip(raw, GATEWAY_MESSAGE_MEMBERS) {
                 Some(stripped) => Edit::Set(stripped),
                 None => Edit::Keep,

@@ -64,12 +64,12 @@ pub(crate) fn classify(status: StatusCode, headers: &HeaderMap, body: &[u8]) -> 
         401 | 403 => constant(ErrorCode::UpstreamAuthFailed),
         402 => passed(ErrorCode::InsufficientQuota, StatusCode::TOO_MANY_REQUESTS, &error),
         404 => passed(ErrorCode::ModelNotFound, StatusCode::NOT_FOUND, &error),
-        408 | 504 => constant(ErrorCode::UpstreamTimeout),
+        504 => constant(ErrorCode::UpstreamTimeout),
         413 => passed(ErrorCode::ContextLengthExceeded, StatusCode::BAD_REQUEST, &error),
         429 if quota => passed(ErrorCode::InsufficientQuota, StatusCode::TOO_MANY_REQUESTS, &error),
         429 => passed(ErrorCode::UpstreamRateLimited, StatusCode::TOO_MANY_REQUESTS, &error),
         529 => constant(ErrorCode::UpstreamOverloaded),
-        409 | 425 | 424 | 500..=599 => constant(ErrorCode::UpstreamError),
+        408 | 409 | 424 | 425 | 500..=599 => constant(ErrorCode::UpstreamError),
         _ => constant(ErrorCode::UpstreamProtocol),
     };
     with_waits(failure, headers).caused_by(format!("upstream status {}", status.as_u16()))
@@ -150,8 +150,12 @@ fn passed(code: ErrorCode, status: StatusCode, error: &ErrorObject) -> Failure {
         message,
         kind: error.kind.as_deref().and_then(word).unwrap_or_else(|| code.kind().to_owned()),
         param: error.param.as_deref().map(printable).filter(|text| text.len() <= 64),
-        // A provider that gives no code keeps none.
-        code: error.code.as_deref().map(|text| word(text).unwrap_or_else(|| code.as_str().to_owned())),
+        // A provider that gives no code keeps none; a length that a status tells is named.
+        code: if code == ErrorCode::ContextLengthExceeded {
+            Some(code.as_str().to_owned())
+        } else {
+            error.code.as_deref().map(|text| word(text).unwrap_or_else(|| code.as_str().to_owned()))
+        },
     }));
     failure
 }
@@ -231,24 +235,22 @@ fn plain(value: &HeaderValue) -> bool {
     value.len() <= 32 && value.as_bytes().iter().all(|b| b.is_ascii_alphanumeric() || *b == b'.')
 }
 
-/// Replaces the provider's message if it holds eight or more characters in a row of one of `secrets`.
-pub(crate) fn scrub<'a>(failure: &mut Failure, secrets: impl Iterator<Item = &'a str>) {
-    const PIECE: usize = 8;
-    let Some(upstream) = &mut failure.upstream else { return };
-    for secret in secrets {
-        let texts = [Some(&upstream.message), upstream.param.as_ref(), upstream.code.as_ref(), Some(&upstream.kind)];
-        let told = texts.into_iter().flatten().any(|text| {
-            if secret.len() < PIECE {
-                text.contains(secret)
-            } else {
-                text.as_bytes().windows(PIECE).any(|piece| memory_contains(secret.as_bytes(), piece))
-            }
-        });
-        if told {
-            failure.upstream = None;
-            return;
-        }
+/// Replaces the provider's message if it tells of one of `secrets`.
+pub(crate) fn scrub<'a>(failure: &mut Failure, mut secrets: impl Iterator<Item = &'a str>) {
+    let Some(upstream) = &failure.upstream else { return };
+    let texts = [Some(&upstream.message), upstream.param.as_ref(), upstream.code.as_ref(), Some(&upstream.kind)];
+    if secrets.any(|secret| texts.into_iter().flatten().any(|text| tells(text, secret))) {
+        failure.upstream = None;
     }
+}
+
+/// Whether `text` holds `secret`, or eight or more characters in a row of it.
+pub(crate) fn tells(text: &str, secret: &str) -> bool {
+    const PIECE: usize = 8;
+    if secret.len() < PIECE {
+        return text.contains(secret);
+    }
+    text.as_bytes().windows(PIECE).any(|piece| memory_contains(secret.as_bytes(), piece))
 }
 
 fn memory_contains(haystack: &[u8], needle: &[u8]) -> bool {
@@ -273,7 +275,7 @@ mod tests {
             (403, ErrorCode::UpstreamAuthFailed, 502),
             (402, ErrorCode::InsufficientQuota, 429),
             (404, ErrorCode::ModelNotFound, 404),
-            (408, ErrorCode::UpstreamTimeout, 504),
+            (408, ErrorCode::UpstreamError, 502),
             (409, ErrorCode::UpstreamError, 502),
             (413, ErrorCode::ContextLengthExceeded, 400),
             (418, ErrorCode::UpstreamProtocol, 502),
