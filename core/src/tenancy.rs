@@ -28,6 +28,8 @@ pub(crate) struct Caller {
     pub hash: Option<KeyHash>,
     /// Whether the configuration should be confirmed beside the call.
     pub confirm: bool,
+    /// Whether the store was asked in this very request.
+    pub fresh: bool,
 }
 
 impl Caller {
@@ -59,14 +61,14 @@ pub(crate) async fn authenticate<P: Platform>(
             Ok(Identity::Operator)
         }
         Some(Bearer::Tenant { tenant, hash }) => {
-            let (config, key, confirm) = recall(gateway, exchange, tenant, Some(hash)).await?;
+            let Recalled { config, key, confirm, fresh } = recall(gateway, exchange, tenant, Some(hash)).await?;
             let now = exchange.platform().now_ms();
             let (Some(config), Some(key)) = (config, key.filter(|key| key.live(now))) else {
                 return Err(Failure::unauthenticated());
             };
             exchange.line().key = Some(key.id.clone());
             exchange.line().tenant = Some(tenant);
-            Ok(Identity::Tenant(Caller { tenant, config, key: Some(key), hash: Some(hash), confirm }))
+            Ok(Identity::Tenant(Caller { tenant, config, key: Some(key), hash: Some(hash), confirm, fresh }))
         }
     }
 }
@@ -93,10 +95,10 @@ pub(crate) async fn act<P: Platform>(
     // A remembered name can belong to a tenant that is gone; the second round asks the registry.
     for fresh in [false, true] {
         let tenant = chosen_tenant(gateway, exchange, headers, fresh).await?;
-        let (config, _, confirm) = recall(gateway, exchange, tenant, None).await?;
+        let Recalled { config, confirm, fresh, .. } = recall(gateway, exchange, tenant, None).await?;
         if let Some(config) = config {
             exchange.line().tenant = Some(tenant);
-            return Ok(Caller { tenant, config, key: None, hash: None, confirm });
+            return Ok(Caller { tenant, config, key: None, hash: None, confirm, fresh });
         }
         gateway.cache.forget(tenant);
     }
@@ -157,7 +159,20 @@ async fn chosen_tenant<P: Platform>(
     Ok(entry.tenant)
 }
 
-type Recalled = (Option<Arc<Config>>, Option<Arc<KeyRecord>>, bool);
+/// What is known of a tenant, from the cache or the store.
+struct Recalled {
+    config: Option<Arc<Config>>,
+    key: Option<Arc<KeyRecord>>,
+    confirm: bool,
+    fresh: bool,
+}
+
+impl Recalled {
+    /// As remembered.
+    fn cached(config: &Arc<Config>, key: Option<Arc<KeyRecord>>, confirm: bool) -> Self {
+        Self { config: Some(Arc::clone(config)), key, confirm, fresh: false }
+    }
+}
 
 /// A tenant's configuration and key out of the cache, or confirmed when they are too old for that.
 async fn recall<P: Platform>(
@@ -172,22 +187,24 @@ async fn recall<P: Platform>(
         && let Some(key) = &known.key
     {
         if known.age_ms < limits::CONFIRM_FIRST_MS {
-            return Ok((Some(Arc::clone(&known.config)), key.clone(), known.age_ms >= limits::CONFIRM_SOON_MS));
+            return Ok(Recalled::cached(&known.config, key.clone(), known.age_ms >= limits::CONFIRM_SOON_MS));
         }
         // While the store fails it is asked again at most once a second, not by every request.
         let failing = known.failing.filter(|f| f.for_ms < limits::STALE_IF_ERROR_MS);
         if failing.is_some_and(|f| f.asked_ms < limits::STORE_RETRY_MS) {
             exchange.line().stale = true;
-            return Ok((Some(Arc::clone(&known.config)), key.clone(), false));
+            return Ok(Recalled::cached(&known.config, key.clone(), false));
         }
     }
     let error = match load(gateway, exchange, tenant, hash).await {
-        Ok(loaded) if !loaded.stale => return Ok((loaded.config, loaded.key, false)),
+        Ok(found) if !found.stale => {
+            return Ok(Recalled { config: found.config, key: found.key, confirm: false, fresh: true });
+        }
         Ok(copy) => {
             let since = gateway.cache.failing(tenant, copy.config.clone(), now);
             if now.saturating_sub(since) < limits::STALE_IF_ERROR_MS {
                 exchange.line().stale = true;
-                return Ok((copy.config, copy.key, false));
+                return Ok(Recalled { config: copy.config, key: copy.key, confirm: false, fresh: false });
             }
             PortError::new("store.load", crate::ports::Fault::Unavailable, "copy_too_old")
         }
@@ -198,7 +215,7 @@ async fn recall<P: Platform>(
         Some((config, key)) if now.saturating_sub(since) < limits::STALE_IF_ERROR_MS => {
             exchange.line().stale = true;
             exchange.line().cause = Some(error.to_string());
-            Ok((Some(config), key, false))
+            Ok(Recalled::cached(&config, key, false))
         }
         _ => Err(Failure::store(&error)),
     }
@@ -268,6 +285,37 @@ fn corrupt(code: &str) -> PortError {
     PortError::new("store.load", crate::ports::Fault::Corrupt, code)
 }
 
+/// The same caller with what the store says now, unless this request asked it already. For management, where a caller
+/// must see what it did a moment ago through another isolate, and before a name is said to be unknown.
+pub(crate) async fn confirmed<P: Platform>(
+    gateway: &Gateway,
+    exchange: &Exchange<P>,
+    caller: Caller,
+) -> Outcome<Caller> {
+    if caller.fresh {
+        return Ok(caller);
+    }
+    let found = match load(gateway, exchange, caller.tenant, caller.hash).await {
+        Ok(found) if !found.stale => found,
+        Ok(_) => return Err(Failure::store(&copy_only())),
+        Err(error) => return Err(Failure::store(&error)),
+    };
+    let now = exchange.platform().now_ms();
+    let key = found.key.filter(|key| key.live(now));
+    match found.config {
+        Some(config) if caller.key.is_none() || key.is_some() => {
+            Ok(Caller { config, key, confirm: false, fresh: true, ..caller })
+        }
+        Some(_) => Err(Failure::unauthenticated()),
+        None if caller.key.is_some() => Err(Failure::unauthenticated()),
+        None => Err(Failure::new(ErrorCode::NotFound, "The tenant does not exist any more.")),
+    }
+}
+
+fn copy_only() -> PortError {
+    PortError::new("store.load", crate::ports::Fault::Unavailable, "copy_only")
+}
+
 /// Runs `work`; meanwhile confirms the caller's configuration if it is getting old. The work's end is the end.
 pub(crate) async fn beside<P: Platform, T>(
     gateway: &Gateway,
@@ -294,24 +342,22 @@ pub(crate) async fn newest<P: Platform>(
 ) -> Outcome<Option<Arc<Config>>> {
     match load(gateway, exchange, tenant, None).await {
         Ok(found) if !found.stale => Ok(found.config),
-        Ok(_) => Err(Failure::store(&PortError::new("store.load", crate::ports::Fault::Unavailable, "copy_only"))),
+        Ok(_) => Err(Failure::store(&copy_only())),
         Err(error) => Err(Failure::store(&error)),
     }
 }
 
-/// Changes a tenant's head: reads the newest, applies, swaps, and begins again when another change came first.
-/// The isolate sees its own change at once.
+/// Changes a tenant's head: applies to what the caller knows, swaps, and begins again with the newest when another
+/// change came first. The isolate sees its own change at once.
 pub(crate) async fn change<P: Platform>(
     gateway: &Gateway,
     exchange: &Exchange<P>,
-    tenant: TenantId,
+    caller: &Caller,
     change: &Change,
 ) -> Outcome<Arc<Config>> {
-    let platform = exchange.platform();
+    let (platform, tenant) = (exchange.platform(), caller.tenant);
+    let mut config = Arc::clone(&caller.config);
     for attempt in 0..limits::SWAP_TRIES {
-        let Some(config) = newest(gateway, exchange, tenant).await? else {
-            return Err(Failure::new(ErrorCode::NotFound, "The tenant does not exist any more."));
-        };
         let head = config.head();
         let next = head.apply(change.clone()).map_err(conflict)?;
         if next == *head {
@@ -322,6 +368,8 @@ pub(crate) async fn change<P: Platform>(
             Swap::Done => return Ok(remember(gateway, exchange, tenant, next)),
             Swap::Lost => pause(platform, attempt).await,
         }
+        let newest = newest(gateway, exchange, tenant).await?;
+        config = newest.ok_or_else(|| Failure::new(ErrorCode::NotFound, "The tenant does not exist any more."))?;
     }
     Err(Failure::new(ErrorCode::StoreUnavailable, "The tenant is being changed by many callers. Try again shortly.")
         .retry_after(1)

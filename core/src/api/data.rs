@@ -28,7 +28,7 @@ const UPSTREAM_REQUEST_ID: HeaderName = HeaderName::from_static("x-gateway-upstr
 pub(super) async fn call<P: Platform, B: RequestBody>(
     gateway: &Gateway,
     exchange: &mut Exchange<P>,
-    caller: &Caller,
+    mut caller: Caller,
     endpoint: Endpoint,
     input: Input<'_, B>,
 ) -> Outcome<Reply<P>> {
@@ -36,6 +36,11 @@ pub(super) async fn call<P: Platform, B: RequestBody>(
     let call = openai_chat::read_call(endpoint, &body)?;
     exchange.line().operation = Some(endpoint.operation());
     exchange.line().stream = call.stream;
+    if caller.config.targets(&call.model).is_empty() {
+        // It may have been enabled a moment ago through another isolate.
+        caller = tenancy::confirmed(gateway, exchange, caller).await?;
+    }
+    let caller = &caller;
     let target = choose(exchange.platform(), caller, &call)?;
     let line = exchange.line();
     line.provider_type = Some(target.provider.type_name.clone());

@@ -53,11 +53,13 @@ pub(crate) async fn serve<P: Platform, B: RequestBody>(
         _ => {}
     }
     let caller = tenancy::act(gateway, exchange, identity, &head.headers).await?;
+    if let Route::Data(endpoint) = route {
+        caller.require(Scope::Inference)?;
+        return data::call(gateway, exchange, caller, *endpoint, body).await;
+    }
+    // What is managed is managed on the newest state, also right after a change through another isolate.
+    let caller = tenancy::confirmed(gateway, exchange, caller).await?;
     match route {
-        Route::Data(endpoint) => {
-            caller.require(Scope::Inference)?;
-            return data::call(gateway, exchange, &caller, *endpoint, body).await;
-        }
         Route::Models(mount) => return models::list(&caller, *mount).map(Reply::Full),
         Route::Model(Verb::Get, name) => return models::get(&caller, name).map(Reply::Full),
         _ => {}

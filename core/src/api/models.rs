@@ -173,7 +173,7 @@ pub(super) async fn enable<P: Platform, B: RequestBody>(
         created: exchange.platform().now_ms() / 1000,
         rest: Map::new(),
     };
-    let config = tenancy::change(gateway, exchange, caller.tenant, &Change::AddModel(model.clone())).await?;
+    let config = tenancy::change(gateway, exchange, caller, &Change::AddModel(model.clone())).await?;
     let head = config.head();
     let provider = head.provider(provider).ok_or_else(no_provider)?;
     let stored = head.twin(&model).ok_or_else(no_model)?;
@@ -192,9 +192,9 @@ pub(super) async fn change<P: Platform, B: RequestBody>(
     uuid: &str,
     input: Input<'_, B>,
 ) -> Outcome<Response<Bytes>> {
-    let config = tenancy::newest(gateway, exchange, caller.tenant).await?.ok_or_else(no_provider)?;
-    config.head().provider(provider).ok_or_else(no_provider)?;
-    let old = config.head().model(uuid).filter(|model| model.provider == provider).ok_or_else(no_model)?;
+    let head = caller.config.head();
+    head.provider(provider).ok_or_else(no_provider)?;
+    let old = head.model(uuid).filter(|model| model.provider == provider).ok_or_else(no_model)?;
     let body = input.admin().await?;
     let object = fields(&body, &["id", "alias", "metadata"])?;
     let mut model = old.clone();
@@ -210,7 +210,7 @@ pub(super) async fn change<P: Platform, B: RequestBody>(
     if replaces || object.get("metadata").is_some() {
         model.metadata = metadata(&object)?;
     }
-    let config = tenancy::change(gateway, exchange, caller.tenant, &Change::ReplaceModel(model)).await?;
+    let config = tenancy::change(gateway, exchange, caller, &Change::ReplaceModel(model)).await?;
     let head = config.head();
     let provider = head.provider(provider).ok_or_else(no_provider)?;
     let stored = head.model(uuid).ok_or_else(no_model)?;
@@ -226,6 +226,6 @@ pub(super) async fn delete<P: Platform>(
     uuid: &str,
 ) -> Outcome<Response<Bytes>> {
     let change = Change::RemoveModel { uuid: uuid.to_owned(), provider: provider.map(str::to_owned) };
-    tenancy::change(gateway, exchange, caller.tenant, &change).await?;
+    tenancy::change(gateway, exchange, caller, &change).await?;
     Ok(no_content())
 }

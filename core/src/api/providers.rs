@@ -99,8 +99,7 @@ pub(super) async fn create<P: Platform, B: RequestBody>(
     let mut random = [0_u8; 16];
     platform.fill_random(&mut random);
     let uuid = random_uuid(random).to_string();
-    let config = tenancy::newest(gateway, exchange, caller.tenant).await?.ok_or_else(gone)?;
-    let head = config.head();
+    let head = caller.config.head();
     let mut provider = Provider {
         uuid: uuid.clone(),
         name: draft.name,
@@ -132,7 +131,7 @@ async fn commit<P: Platform>(
     provider: &Provider,
     change: Change,
 ) -> Outcome<()> {
-    let Err(failure) = tenancy::change(gateway, exchange, caller.tenant, &change).await else { return Ok(()) };
+    let Err(failure) = tenancy::change(gateway, exchange, caller, &change).await else { return Ok(()) };
     if failure.code == ErrorCode::StoreUnavailable {
         // The outcome may be unknown; what is true is what the store says now.
         match tenancy::newest(gateway, exchange, caller.tenant).await {
@@ -150,10 +149,6 @@ async fn commit<P: Platform>(
     Err(failure)
 }
 
-fn gone() -> Failure {
-    Failure::new(ErrorCode::NotFound, "The tenant does not exist any more.")
-}
-
 /// `PUT /v1/providers/{id}/{type}`: another name, settings and credential; uuid and models stay. 200.
 pub(super) async fn replace<P: Platform, B: RequestBody>(
     gateway: &Gateway,
@@ -163,8 +158,7 @@ pub(super) async fn replace<P: Platform, B: RequestBody>(
     kind: &str,
     input: Input<'_, B>,
 ) -> Outcome<Response<Bytes>> {
-    let config = tenancy::newest(gateway, exchange, caller.tenant).await?.ok_or_else(gone)?;
-    let head = config.head();
+    let head = caller.config.head();
     let old = head.provider(uuid).ok_or_else(no_provider)?;
     let kind = kind_of(kind)?;
     if old.type_name != kind.as_str() {
@@ -191,9 +185,8 @@ pub(super) async fn delete<P: Platform>(
     caller: &Caller,
     uuid: &str,
 ) -> Outcome<Response<Bytes>> {
-    let config = tenancy::newest(gateway, exchange, caller.tenant).await?.ok_or_else(gone)?;
-    let reference = config.head().provider(uuid).ok_or_else(no_provider)?.credential.clone();
-    tenancy::change(gateway, exchange, caller.tenant, &Change::RemoveProvider(uuid.to_owned())).await?;
+    let reference = caller.config.head().provider(uuid).ok_or_else(no_provider)?.credential.clone();
+    tenancy::change(gateway, exchange, caller, &Change::RemoveProvider(uuid.to_owned())).await?;
     if let Err(error) = credentials::discard(gateway, exchange, caller.tenant, &reference).await {
         exchange.line().cause = Some(format!("secret left to the sweep: {error}"));
     }

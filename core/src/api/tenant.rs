@@ -245,14 +245,14 @@ pub(super) async fn rename<P: Platform, B: RequestBody>(
     let name = TenantName::parse(&required(&object, "name")?).map_err(bad_name("name"))?;
     let (from, to) = (old.name.canonical(), name.canonical());
     let config = if from == to {
-        tenancy::change(gateway, exchange, caller.tenant, &Change::Rename(name)).await?
+        tenancy::change(gateway, exchange, caller, &Change::Rename(name)).await?
     } else {
         let now = exchange.platform().now_ms();
         let current = exchange.store().name(&from).await.map_err(|e| Failure::store(&e))?;
         let created = current.as_deref().and_then(NameEntry::decode).map_or(old.created * 1000, |entry| entry.created);
         let pending = NameEntry::pending(caller.tenant, created, now);
         reserve(gateway, exchange, &to, &pending).await?;
-        let changed = tenancy::change(gateway, exchange, caller.tenant, &Change::Rename(name)).await;
+        let changed = tenancy::change(gateway, exchange, caller, &Change::Rename(name)).await;
         if changed.is_err() {
             let _ = exchange.store().swap_name(&to, Some(pending.encode()), None).await;
         }

@@ -63,10 +63,7 @@ pub(super) async fn export<P: Platform, B: RequestBody>(
     let body = input.admin().await?;
     let object = fields(&body, &["sealing_key"])?;
     let keys = sealing_key(string(&object, "sealing_key")?.as_deref())?;
-    let head = crate::tenancy::newest(gateway, exchange, caller.tenant)
-        .await?
-        .map(|config| config.head().clone())
-        .ok_or_else(|| Failure::new(ErrorCode::NotFound, "The tenant does not exist any more."))?;
+    let head = caller.config.head().clone();
     let mut credentials = Vec::new();
     if let Some(keys) = keys {
         for provider in &head.providers {

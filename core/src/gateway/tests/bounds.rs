@@ -54,9 +54,29 @@ fn a_revoked_key_stops_within_the_bound_everywhere_and_at_once_here() {
     assert_eq!(other.call(key, "GET", "/v1/models", Value::Null).0, 200);
     assert_eq!(bench.admin("DELETE", &format!("/v1/keys/{id}"), Value::Null).0, 204);
     assert_eq!(bench.call(key, "GET", "/v1/models", Value::Null).0, 401);
-    assert_eq!(other.call(key, "GET", "/v1/models", Value::Null).0, 200);
+    let chat = || {
+        let body = json!({"model": "fast", "messages": [{}]});
+        other.world.http().push(Answer::json(200, OK));
+        other.call(key, "POST", "/v1/chat/completions", body).0
+    };
+    assert_eq!(chat(), 200);
     bench.world.pass(CONFIRM_FIRST_MS);
-    assert_eq!(other.call(key, "GET", "/v1/models", Value::Null).0, 401);
+    assert_eq!(chat(), 401);
+}
+
+#[test]
+fn what_was_made_elsewhere_is_known_at_once() {
+    let bench = Bench::new();
+    let other = elsewhere(&bench);
+    assert_eq!(chat(&other).0, 200);
+    let (_, made) = bench.admin("POST", "/v1/providers/openai", json!({"name": "new", "data": {"apikey": "k"}}));
+    let path = format!("/v1/providers/{}/models", made["uuid"].as_str().unwrap());
+    assert_eq!(other.admin("GET", "/v1/providers", Value::Null).1.as_array().unwrap().len(), 2);
+    assert_eq!(other.admin("POST", &path, json!({"id": "m2"})).0, 201);
+    // The first isolate has not heard of the model yet.
+    bench.world.http().push(Answer::json(200, OK));
+    let body = json!({"model": "m2", "messages": [{}]});
+    assert_eq!(bench.call(&bench.key, "POST", "/v1/chat/completions", body).0, 200);
 }
 
 #[test]
