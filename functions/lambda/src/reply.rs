@@ -1,0 +1,86 @@
+//! What the function hands back, as bodies for the Runtime API.
+//!
+//! Every answer to a client is streamed: a JSON prelude with status and headers, eight zero bytes, then the body. A whole
+//! answer leaves as one piece.
+
+use std::convert::Infallible;
+
+use bytes::Bytes;
+use futures_util::{StreamExt, future, stream};
+use gateway_core::ports::Platform;
+use gateway_core::{Body, Live};
+use gateway_native::BodyError;
+use http::{HeaderMap, Response};
+use http_body::Frame;
+use http_body_util::{Either, Full, StreamBody};
+use serde_json::{Map, Value, json};
+
+/// The body of one request to the Runtime API.
+pub(crate) enum Reply<P: Platform> {
+    /// All of it.
+    Whole(Bytes),
+    /// A beginning, and the rest as it comes.
+    Streamed(Bytes, Box<Live<P>>),
+}
+
+impl<P: Platform> Reply<P> {
+    /// No body.
+    pub(crate) fn nothing() -> Self {
+        Self::Whole(Bytes::new())
+    }
+
+    /// A client's answer with its prelude.
+    pub(crate) fn to_client(answer: Response<Body<P>>) -> Self {
+        let (head, body) = answer.into_parts();
+        let mut bytes =
+            json!({"statusCode": head.status.as_u16(), "headers": joined(&head.headers)}).to_string().into_bytes();
+        bytes.extend_from_slice(&[0; 8]);
+        match body {
+            Body::Full(whole) => {
+                bytes.extend_from_slice(&whole);
+                Self::Whole(bytes.into())
+            }
+            Body::Live(live) => Self::Streamed(bytes.into(), live),
+        }
+    }
+
+    /// As hyper takes it.
+    pub(crate) fn into_body(self) -> impl http_body::Body<Data = Bytes, Error = BodyError> {
+        match self {
+            Self::Whole(bytes) => Either::Left(Full::new(bytes)),
+            Self::Streamed(beginning, live) => {
+                let pieces = stream::once(future::ready(beginning)).chain(gateway_native::pieces(live));
+                Either::Right(StreamBody::new(pieces.map(|piece| Ok::<_, Infallible>(Frame::data(piece)))))
+            }
+        }
+    }
+}
+
+/// One value per name, as the prelude wants it. The front end frames the body by itself.
+fn joined(headers: &HeaderMap) -> Map<String, Value> {
+    let mut joined = Map::with_capacity(headers.len());
+    for name in headers.keys().filter(|name| !FRAMING.contains(&name.as_str())) {
+        let values: Vec<_> = headers.get_all(name).iter().filter_map(|value| value.to_str().ok()).collect();
+        joined.insert(name.as_str().to_owned(), Value::String(values.join(", ")));
+    }
+    joined
+}
+
+const FRAMING: [&str; 3] = ["connection", "content-length", "transfer-encoding"];
+
+#[cfg(test)]
+mod tests {
+    use http::header::{CONTENT_LENGTH, VARY};
+
+    use super::*;
+
+    #[test]
+    fn repeated_headers_are_joined_and_framing_is_left_out() {
+        let mut headers = HeaderMap::new();
+        headers.append(VARY, "Origin".parse().unwrap());
+        headers.append(VARY, "User-Agent".parse().unwrap());
+        headers.append(CONTENT_LENGTH, "5".parse().unwrap());
+        headers.append("x-request-id", "a\"b".parse().unwrap());
+        assert_eq!(Value::Object(joined(&headers)), json!({"vary": "Origin, User-Agent", "x-request-id": "a\"b"}));
+    }
+}

@@ -1,0 +1,99 @@
+//! The loop of the process: one event after the other, in as many loops as Lambda gives events at a time.
+
+use std::sync::Arc;
+
+use gateway_core::ports::Level;
+use gateway_core::{Body, ErrorCode, Gateway};
+use gateway_native::Log;
+use tokio::sync::OnceCell;
+
+use crate::deploy::{self, ConfigError};
+use crate::event::Event;
+use crate::platform::{Cloud, Parts};
+use crate::reply::Reply;
+use crate::runtime::{Answer, ApiError, Invocation, RuntimeApi};
+
+/// The function. Clones share everything.
+#[derive(Clone)]
+struct Function {
+    parts: Arc<Parts>,
+    gateway: Arc<OnceCell<Gateway>>,
+    lookup: fn(&str) -> Option<String>,
+}
+
+/// Serves events until the Runtime API is gone; the exit code then says whether that was a failure.
+pub async fn run(lookup: fn(&str) -> Option<String>) -> Result<(), String> {
+    let log = Log::new(lookup("RUST_LOG").as_deref());
+    gateway_native::quiet_panics(log);
+    let api =
+        lookup("AWS_LAMBDA_RUNTIME_API").ok_or("AWS_LAMBDA_RUNTIME_API is not set: this program runs in AWS Lambda")?;
+    let table = lookup("TABLE_NAME").unwrap_or_default();
+    let function = Function { parts: Arc::new(Parts::new(&table, log, lookup)), gateway: Arc::default(), lookup };
+    let more = (1..concurrency(lookup)).map(|_| tokio::spawn(function.clone().serve(api.clone()))).collect::<Vec<_>>();
+    let ended = function.serve(api).await;
+    more.iter().for_each(tokio::task::JoinHandle::abort);
+    ended.map_err(|error| error.to_string())
+}
+
+/// How many events Lambda gives to this process at a time: one, but on managed instances.
+pub fn concurrency(lookup: fn(&str) -> Option<String>) -> usize {
+    let given = lookup("AWS_LAMBDA_MAX_CONCURRENCY").and_then(|text| text.parse().ok());
+    given.unwrap_or(1).clamp(1, MAX_CONCURRENCY)
+}
+
+impl Function {
+    async fn serve(self, api: String) -> Result<(), ApiError> {
+        let mut api = RuntimeApi::new(&api)?;
+        loop {
+            let invocation = api.next(Reply::<Cloud>::nothing().into_body()).await?;
+            let (answer, reply) = self.answer(&invocation).await;
+            // A client that is gone, or an environment at its end: the next call tells which.
+            if let Err(error) = api.answer(&invocation.id, answer, reply.into_body()).await {
+                self.log(Level::Warn, "answer", &error.to_string());
+            }
+        }
+    }
+
+    async fn answer(&self, invocation: &Invocation) -> (Answer, Reply<Cloud>) {
+        let platform = Cloud::new(self.parts.clone(), invocation.deadline_ms);
+        let Some(event) = Event::read(&invocation.event) else {
+            return (Answer::Error, failed("the event is neither a request of a function URL nor a sweep"));
+        };
+        let gateway =
+            self.gateway().await.inspect_err(|error| self.log(Level::Error, "configuration", &error.to_string()));
+        match (event, gateway) {
+            (Event::Http(request), Ok(gateway)) => {
+                let answer = gateway_native::handle(gateway, platform, request).await;
+                (Answer::Streamed, Reply::to_client(answer))
+            }
+            (Event::Http(_), Err(_)) => {
+                let answer = gateway_native::failure(ErrorCode::SecretsUnavailable);
+                (Answer::Streamed, Reply::to_client(answer.map(Body::Full)))
+            }
+            (Event::Sweep, Ok(gateway)) => {
+                gateway.sweep(platform).await;
+                (Answer::Buffered, Reply::Whole("null".into()))
+            }
+            (Event::Sweep, Err(_)) => (Answer::Error, failed("the configuration cannot be read")),
+        }
+    }
+
+    /// The gateway of this process, made once; concurrent first events wait for one reading of the configuration.
+    async fn gateway(&self) -> Result<&Gateway, ConfigError> {
+        let make = || async { deploy::read(self.parts.secrets(), self.lookup).await.map(Gateway::new) };
+        self.gateway.get_or_try_init(make).await
+    }
+
+    fn log(&self, level: Level, event: &str, cause: &str) {
+        let severity = if level == Level::Error { "error" } else { "warn" };
+        let line = serde_json::json!({"level": severity, "event": event, "cause": cause});
+        self.parts.log().write(level, &line.to_string());
+    }
+}
+
+fn failed(message: &str) -> Reply<Cloud> {
+    let error = serde_json::json!({"errorType": "Gateway.Failed", "errorMessage": message});
+    Reply::Whole(error.to_string().into())
+}
+
+const MAX_CONCURRENCY: usize = 256;

@@ -1,0 +1,83 @@
+//! What core gets to see of this process.
+
+use std::sync::Arc;
+
+use gateway_core::ports::{Level, NoManager, Platform};
+use gateway_native::{Log, Timer, Upstream};
+
+use crate::store::RedbStore;
+
+/// The platform of the local entry.
+#[derive(Clone, Debug)]
+pub(crate) struct Local {
+    parts: Arc<Parts>,
+    log: Log,
+}
+
+#[derive(Debug)]
+struct Parts {
+    store: RedbStore,
+    upstream: Upstream,
+}
+
+impl Local {
+    pub(crate) fn new(store: RedbStore, log: Log) -> Self {
+        Self { parts: Arc::new(Parts { store, upstream: Upstream::default() }), log }
+    }
+
+    /// The same with another log.
+    pub(crate) fn logging_to(&self, log: Log) -> Self {
+        Self { log, ..self.clone() }
+    }
+}
+
+impl Platform for Local {
+    type Store = RedbStore;
+    type Manager = NoManager;
+    type Http = Upstream;
+    type Timer = Timer;
+
+    fn store(&self) -> &RedbStore {
+        &self.parts.store
+    }
+
+    fn manager(&self) -> &NoManager {
+        &NoManager
+    }
+
+    fn http(&self) -> &Upstream {
+        &self.parts.upstream
+    }
+
+    fn now_ms(&self) -> u64 {
+        gateway_native::now_ms()
+    }
+
+    fn timer(&self, ms: u64) -> Timer {
+        gateway_native::timer(ms)
+    }
+
+    fn fill_random(&self, bytes: &mut [u8]) {
+        gateway_native::fill_random(bytes);
+    }
+
+    fn log(&self, level: Level, line: &str) {
+        self.log.write(level, line);
+    }
+}
+
+/// The handler runs on a thread pool: this compiles only while its future is `Send`.
+#[cfg(test)]
+mod tests {
+    use bytes::Bytes;
+    use gateway_core::Gateway;
+
+    use super::*;
+
+    fn assert_send<T: Send>(_: &T) {}
+
+    #[expect(dead_code, reason = "compiled, never run")]
+    fn the_handlers_future_is_send(gateway: &Gateway, platform: Local, request: http::Request<Bytes>) {
+        assert_send(&gateway_native::handle(gateway, platform, request));
+    }
+}

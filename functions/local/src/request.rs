@@ -1,0 +1,80 @@
+//! The body of a client's request.
+
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use gateway_core::ports::{ReadError, RequestBody};
+use http_body::Body;
+use http_body_util::BodyExt;
+use hyper::body::Incoming;
+
+/// A body that is read only when core asks for it, within a time and a size.
+#[derive(Debug)]
+pub(crate) struct ClientBody<B = Incoming>(pub(crate) B);
+
+impl<B: Body<Data = Bytes> + Unpin> RequestBody for ClientBody<B> {
+    async fn read(self, limit: usize) -> Result<Bytes, ReadError> {
+        let announced = self.0.size_hint().lower();
+        if announced > limit as u64 {
+            return Err(ReadError::TooLarge);
+        }
+        let reading = collected(self.0, usize::try_from(announced).unwrap_or(0), limit);
+        tokio::time::timeout(BODY_TIMEOUT, reading).await.unwrap_or(Err(ReadError::Incomplete))
+    }
+}
+
+async fn collected<B>(mut body: B, announced: usize, limit: usize) -> Result<Bytes, ReadError>
+where
+    B: Body<Data = Bytes> + Unpin,
+{
+    let mut whole = BytesMut::new();
+    while let Some(frame) = body.frame().await {
+        let Ok(piece) = frame.map_err(|_| ReadError::Incomplete)?.into_data() else { continue };
+        if whole.len() + piece.len() > limit {
+            return Err(ReadError::TooLarge);
+        }
+        // Most bodies come in one piece: pass it on as it is.
+        if whole.is_empty() && piece.len() == announced {
+            return Ok(piece);
+        }
+        whole.extend_from_slice(&piece);
+    }
+    Ok(whole.freeze())
+}
+
+/// From the first read of a body to its end.
+const BODY_TIMEOUT: Duration = Duration::from_secs(30);
+
+#[cfg(test)]
+mod tests {
+    use std::convert::Infallible;
+
+    use futures_util::{StreamExt, stream};
+    use http_body::Frame;
+    use http_body_util::{Full, StreamBody};
+
+    use super::*;
+
+    fn pieces(texts: &'static [&'static str]) -> impl Body<Data = Bytes, Error = Infallible> + Unpin {
+        StreamBody::new(stream::iter(texts.iter().map(|text| Ok(Frame::data(Bytes::from_static(text.as_bytes()))))))
+    }
+
+    #[tokio::test]
+    async fn a_body_may_be_as_long_as_the_limit() {
+        assert_eq!(ClientBody(Full::new(Bytes::from_static(b"12345"))).read(5).await.unwrap(), "12345");
+        assert_eq!(ClientBody(pieces(&["12", "", "345"])).read(5).await.unwrap(), "12345");
+        assert_eq!(ClientBody(Full::new(Bytes::new())).read(0).await.unwrap(), "");
+    }
+
+    #[tokio::test]
+    async fn one_byte_more_is_too_large_whether_announced_or_counted() {
+        assert_eq!(ClientBody(Full::new(Bytes::from_static(b"123456"))).read(5).await, Err(ReadError::TooLarge));
+        assert_eq!(ClientBody(pieces(&["123", "456"])).read(5).await, Err(ReadError::TooLarge));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_slow_sender_is_given_up() {
+        let never = stream::iter([Ok::<_, Infallible>(Frame::data(Bytes::from_static(b"{")))]).chain(stream::pending());
+        assert_eq!(ClientBody(StreamBody::new(never)).read(5).await, Err(ReadError::Incomplete));
+    }
+}

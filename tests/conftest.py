@@ -1,0 +1,107 @@
+"""Fixtures of all suites. One entry, one simulator and one watch over credentials per worker of a session."""
+
+import os
+
+import pytest
+
+from harness.canary import Canaries, assert_nothing_leaked
+from harness.gateway import Gateway
+from harness.process import Aws, Entry, Simulator
+
+ENTRIES = ("local", "worker", "lambda")
+
+
+def pytest_addoption(parser):
+    parser.addoption("--entry", choices=ENTRIES, default="local", help="the entry of the gateway under test")
+
+
+def pytest_collection_modifyitems(config, items):
+    entry = config.getoption("--entry")
+    for marker, keep in [("entries", lambda mark: entry in mark.args)]:
+        gone = [item for item in items if (mark := item.get_closest_marker(marker)) and not keep(mark)]
+        if gone:
+            config.hook.pytest_deselected(items=gone)
+            items[:] = [item for item in items if item not in gone]
+
+
+@pytest.fixture(scope="session")
+def entry_kind(request):
+    return request.config.getoption("--entry")
+
+
+@pytest.fixture(scope="session")
+def run_folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("run")
+
+
+@pytest.fixture(scope="session")
+def sim(run_folder):
+    simulator = Simulator(run_folder)
+    yield simulator
+    simulator.stop()
+
+
+@pytest.fixture(scope="session")
+def aws(entry_kind, run_folder):
+    if entry_kind != "lambda":
+        yield None
+        return
+    stand_in = Aws(run_folder)
+    yield stand_in
+    stand_in.stop()
+
+
+@pytest.fixture(scope="session")
+def canaries():
+    return Canaries()
+
+
+@pytest.fixture(scope="session")
+def make_gateway(entry_kind, aws, sim, canaries, tmp_path_factory):
+    """Starts further entries of the kind under test, each with a state of its own."""
+    started = []
+
+    def make(**env):
+        folder = tmp_path_factory.mktemp("entry")
+        entry = Entry(entry_kind, folder, egress=sim.origin, aws=aws, env=env).start()
+        started.append(entry)
+        return Gateway(entry, canaries)
+
+    yield make
+    for entry in started:
+        entry.stop()
+
+
+@pytest.fixture(scope="session")
+def gateway(make_gateway, canaries):
+    gateway = make_gateway()
+    yield gateway
+    # All answers of the run were searched as they came; this is the rest of what an outsider may lay hands on.
+    assert_nothing_leaked(gateway)
+
+
+@pytest.fixture
+def account(sim):
+    return sim.account()
+
+
+@pytest.fixture
+def tenant(gateway):
+    return gateway.tenant()
+
+
+@pytest.fixture
+def other(gateway):
+    """Another tenant, that must not notice the first."""
+    return gateway.tenant()
+
+
+@pytest.fixture
+def served(tenant, account):
+    """A tenant whose alias `chat` is served by `account`."""
+    tenant.serves(account)
+    return tenant
+
+
+def pytest_report_header(config):
+    return f"entry: {config.getoption('--entry')}, profile: {os.environ.get('GATEWAY_PROFILE', 'release')}"

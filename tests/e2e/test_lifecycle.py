@@ -1,0 +1,184 @@
+"""Starting, restarting and being killed: entries of their own, with a state that must survive."""
+
+import concurrent.futures
+import contextlib
+import threading
+import time
+
+import httpx
+import pytest
+
+from harness import check
+from harness.gateway import unique
+
+# What the gateway needs goes through whole before this many seconds; nothing half-made is visible afterwards.
+KEY = "sk-0123456789abcdefghijklmn"
+
+
+@pytest.fixture(scope="module")
+def own(make_gateway):
+    """A gateway that nobody else uses, still empty."""
+    return make_gateway(CORS_ALLOW_ORIGINS="https://app.example.com https://other.example.com:8443")
+
+
+class TestFirstSteps:
+    """In order: an empty deployment, its default tenant, a restart."""
+
+    def test_1_before_a_tenant_exists(self, own):
+        assert check.ok(own.operator.get("/tenants"))["data"] == []
+        for method, path, body in (
+            ("GET", "/providers", None), ("GET", "/tenant", None), ("GET", "/models", None), ("POST", "/providers/openai", {"name": "p", "data": {"apikey": KEY}}),
+            ("GET", "/keys", None),
+        ):  # fmt: skip
+            answer = own.operator.request(method, path, body) if body else own.operator.request(method, path)
+            found = check.error(answer, 409, "tenant_required", type="invalid_request_error")
+            assert "/v1/tenant" in found["message"] and "curl" in found["message"], found
+
+    def test_2_the_default_tenant_is_the_first(self, own, sim):
+        first, second = own.tenant(name="First"), own.tenant(name="Second")
+        TestFirstSteps.tenants = first, second
+        assert check.ok(own.operator.get("/tenant"))["id"] == first.id
+        account = sim.account()
+        own.canaries.add(account.key, "apikey of the default tenant")
+        provider = check.ok(own.operator.post("/providers/openai", {"name": "p", "data": {"apikey": account.key, "base_url": account.base_url}}), 201)
+        check.ok(own.operator.post(f"/providers/{provider['uuid']}/models", {"id": "gpt-4o", "alias": "chat"}), 201)
+        check.ok(own.operator.chat("chat"))
+        assert [p["uuid"] for p in first.providers()] == [provider["uuid"]] and second.providers() == []
+        TestFirstSteps.account = account
+
+    def test_3_a_restart_keeps_everything(self, own):
+        first, second = TestFirstSteps.tenants
+        key = first.key(name="kept")
+        look = lambda: (  # noqa: E731
+            check.ok(own.operator.get("/tenants")), first.providers(), first.models(), check.ok(first.admin.get("/keys")), check.ok(second.admin.get("/tenant")),
+        )  # fmt: skip
+        before = look()
+        own.entry.restart()
+        assert look() == before
+        for caller in (first.admin, own.operator, own.api(key["api_key"])):
+            check.ok(caller.chat("chat"))
+        assert TestFirstSteps.account.last()["key"] == TestFirstSteps.account.key
+
+    def test_4_the_next_tenant_becomes_the_default(self, own):
+        first, second = TestFirstSteps.tenants
+        check.ok(first.admin.delete("/tenant"), 204)
+        check.within(own.entry.bound, lambda: same(check.ok(own.operator.get("/tenant"))["id"], second.id))
+        check.ok(second.admin.delete("/tenant"), 204)
+        check.within(own.entry.bound, lambda: check.error(own.operator.get("/providers"), 409, "tenant_required", type="invalid_request_error"))
+        third = own.tenant(name="First")
+        check.within(own.entry.bound, lambda: same(check.ok(own.operator.get("/tenant"))["id"], third.id))
+
+    def test_5_origins_that_the_operator_allows(self, own):
+        preflight = {"access-control-request-method": "POST", "access-control-request-headers": "authorization, content-type"}
+        url = f"{own.origin}/v1/chat/completions"
+        for origin in ("https://app.example.com", "https://other.example.com:8443"):
+            answer = own.http.request("OPTIONS", url, headers={"origin": origin, **preflight})
+            assert answer.is_success, answer.text
+            assert answer.headers["access-control-allow-origin"] == origin
+            assert "authorization" in answer.headers["access-control-allow-headers"].lower()
+            assert "POST" in answer.headers["access-control-allow-methods"]
+            assert "access-control-allow-credentials" not in answer.headers
+            assert "origin" in answer.headers["vary"].lower()
+            real = own.http.get(f"{own.origin}/v1/models", headers={"origin": origin})
+            assert real.status_code == 401 and real.headers["access-control-allow-origin"] == origin
+        for origin in ("https://evil.example", "https://app.example.com.evil.example", "http://app.example.com", "https://app.example.com:444", "null", "https://sub.app.example.com"):
+            answer = own.http.request("OPTIONS", url, headers={"origin": origin, **preflight})
+            assert "access-control-allow-origin" not in answer.headers, origin
+            assert "access-control-allow-origin" not in own.http.get(f"{own.origin}/v1/models", headers={"origin": origin}).headers
+
+
+def same(one, other):
+    assert one == other
+
+
+@pytest.fixture(scope="module")
+def doomed(make_gateway):
+    return make_gateway()
+
+
+class TestKilled:
+    """SIGKILL for the whole entry while tenants are being provisioned, several times over one state."""
+
+    ROUNDS = 3
+
+    def provision(self, gateway, account, done, stop):
+        """Makes tenants with all that belongs to one until the gateway is gone; records what was confirmed."""
+        operator = gateway.operator
+        while not stop.is_set():
+            with contextlib.suppress(httpx.HTTPError, AssertionError, KeyError, ValueError):
+                name = unique("doomed")
+                made = {"name": name}
+                done.append(made)
+                tenant = operator.post("/tenant", {"name": name})
+                made["key"] = check.ok(tenant, 201)["api_key"]
+                api = gateway.api(made["key"])
+                data = {"apikey": account.key, "base_url": account.base_url}
+                made["provider"] = check.ok(api.post("/providers/openai", {"name": "p", "data": data}), 201)["uuid"]
+                made["model"] = check.ok(api.post(f"/providers/{made['provider']}/models", {"id": "gpt-4o", "alias": "chat"}), 201)["uuid"]
+                made["second key"] = check.ok(api.post("/keys", {"name": "k", "scopes": ["inference"]}), 201)["api_key"]
+
+    @pytest.mark.parametrize("round", range(ROUNDS))
+    def test_nothing_is_half_visible(self, doomed, sim, round):
+        account = sim.account()
+        doomed.canaries.add(account.key, "apikey of a provider whose gateway was killed")
+        done, stop = [], threading.Event()
+        with concurrent.futures.ThreadPoolExecutor(4) as pool:
+            workers = [pool.submit(self.provision, doomed, account, done, stop) for _ in range(4)]
+            time.sleep(0.7 + 0.13 * round)
+            doomed.entry.kill()
+            stop.set()
+            for worker in workers:
+                worker.result()
+        doomed.entry.start()
+        assert any("second key" in made for made in done), "nothing was provisioned before the kill"
+        listed = {t["name"]: t for t in check.ok(doomed.operator.get("/tenants"))["data"]}
+        for made in done:
+            if "key" in made:
+                self.confirmed_is_there(doomed, account, made)
+            elif made["name"] in listed:
+                # Made without the client hearing of it: whole, and the operator can remove it.
+                caller = doomed.operator.having(**{"X-Gateway-Tenant": listed[made["name"]]["id"]})
+                assert check.ok(caller.get("/tenant"))["name"] == made["name"]
+                check.ok(caller.delete("/tenant"), 204)
+        # And it goes on as if nothing had been.
+        tenant = doomed.tenant()
+        tenant.serves(account)
+        check.ok(tenant.admin.chat("chat"))
+
+    def confirmed_is_there(self, gateway, account, made):
+        api = gateway.api(made["key"])
+        assert check.ok(api.get("/tenant"))["name"] == made["name"]
+        providers = check.ok(api.get("/providers"))
+        models = check.ok(api.on("/ml/gateway/v1").get("/models"))["data"]
+        if "provider" in made:
+            assert [p["uuid"] for p in providers] == [made["provider"]]
+        if "model" in made:
+            assert [m["uuid"] for m in models] == [made["model"]]
+        # What is listed works, whether or not the client heard of it: its credential is there.
+        assert len(providers) <= 1 and len(models) <= 1
+        if models:
+            check.ok(api.chat("chat"))
+        if "second key" in made:
+            check.ok(gateway.api(made["second key"]).chat("chat"))
+        # A name whose making was cut short is free.
+        if not providers:
+            data = {"apikey": account.key, "base_url": account.base_url}
+            check.ok(api.post("/providers/openai", {"name": "p", "data": data}), 201)
+
+
+def test_a_stop_lets_calls_finish(make_gateway, sim):
+    """SIGTERM while a stream runs on the local entry: it ends properly; the platforms do this elsewhere."""
+    gateway = make_gateway()
+    if gateway.entry.kind != "local":
+        return
+    tenant, account = gateway.tenant(), sim.account()
+    tenant.serves(account)
+    account.script({"chunks": 10, "chunk_delay_ms": 100})
+    with concurrent.futures.ThreadPoolExecutor(1) as pool:
+        call = pool.submit(tenant.admin.chat_stream, "chat")
+        time.sleep(0.4)
+        gateway.entry.process.child.terminate()
+        call.result().finished()
+    assert gateway.entry.process.child.wait(10) == 0
+    gateway.entry.start()
+    check.ok(tenant.admin.chat("chat"))

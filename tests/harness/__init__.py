@@ -1,0 +1,1 @@
+"""What the suites share: starting things, calling the gateway, and judging answers."""

@@ -1,0 +1,274 @@
+"""Processes of a run: one entry of the gateway, the provider simulator, the stand-in for AWS."""
+
+import contextlib
+import os
+import pathlib
+import secrets
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+import base64
+
+import httpx
+
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+START_SECONDS = float(os.environ.get("E2E_START_SECONDS", "60"))
+
+# Short enough to wait for, long enough for two busy cores.
+TIMEOUTS_MS = {
+    "GATEWAY_FIRST_CONTENT_TIMEOUT_MS": 3_000,
+    "GATEWAY_IDLE_TIMEOUT_MS": 2_500,
+    "GATEWAY_ANSWER_TIMEOUT_MS": 4_000,
+    "GATEWAY_TOTAL_TIMEOUT_MS": 9_000,
+    "GATEWAY_KEEP_ALIVE_MS": 800,
+}
+
+
+def free_port():
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return s.getsockname()[1]
+
+
+class Process:
+    """A child in a process group of its own, its output in a file."""
+
+    def __init__(self, command, log, env=None):
+        self.log = pathlib.Path(log)
+        self._file = open(self.log, "ab", buffering=0)
+        self.child = subprocess.Popen(
+            [str(part) for part in command],
+            stdin=subprocess.DEVNULL,
+            stdout=self._file,
+            stderr=subprocess.STDOUT,
+            env=env,
+            cwd=ROOT,
+            start_new_session=True,
+        )
+
+    def output(self):
+        return self.log.read_text("utf-8", "replace")
+
+    def wait_for(self, url, text=None, seconds=START_SECONDS):
+        """Waits until the log holds `text` (if given) and `url` answers 2xx."""
+        end = time.monotonic() + seconds
+        while time.monotonic() < end:
+            if self.child.poll() is not None:
+                raise RuntimeError(f"ended with {self.child.returncode}:\n{self.output()[-4000:]}")
+            if text is None or text in self.output():
+                with contextlib.suppress(httpx.HTTPError):
+                    if httpx.get(url, timeout=5).is_success:
+                        return
+            time.sleep(0.05)
+        raise RuntimeError(f"no answer from {url} within {seconds} s:\n{self.output()[-4000:]}")
+
+    def signal(self, number):
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(self.child.pid, number)
+
+    def stop(self, seconds=15):
+        """Asks the leader to end; whoever is left in its group afterwards is killed."""
+        if self.child.poll() is None:
+            self.child.terminate()
+            try:
+                self.child.wait(seconds)
+            except subprocess.TimeoutExpired:
+                pass
+        self.kill()
+
+    def kill(self):
+        """SIGKILL for the whole group, in the middle of whatever it does."""
+        self.signal(signal.SIGKILL)
+        self.child.wait(10)
+        self._file.close()
+
+
+class Aws:
+    """DynamoDB and Secrets Manager, in memory, shared by every Lambda entry of a session."""
+
+    def __init__(self, folder):
+        port = free_port()
+        self.url = f"http://127.0.0.1:{port}"
+        moto = pathlib.Path(sys.executable).parent / "moto_server"
+        self.process = Process([moto, "-H", "127.0.0.1", "-p", port], folder / "aws.log")
+        self.process.wait_for(f"{self.url}/moto-api/")
+
+    def client(self, service):
+        import boto3
+
+        return boto3.client(
+            service,
+            endpoint_url=self.url,
+            region_name="us-east-1",
+            aws_access_key_id="testing",
+            aws_secret_access_key="testing",
+        )
+
+    def requests(self):
+        """How many calls it has answered: it logs one line for each."""
+        return self.process.output().count('"POST / HTTP/1.1"')
+
+    def table_bytes(self, table):
+        """Everything a table holds, as it comes over the wire."""
+        import json
+
+        pages = self.client("dynamodb").get_paginator("scan").paginate(TableName=table)
+        plain = lambda v: v.decode("latin-1") if isinstance(v, bytes) else str(v)  # noqa: E731
+        return json.dumps([page["Items"] for page in pages], default=plain).encode()
+
+    def stop(self):
+        self.process.stop()
+
+
+class Entry:
+    """One entry of the gateway, started by infra/serve. `restart` keeps its state, port and keys."""
+
+    def __init__(self, kind, folder, *, egress="", aws=None, env=None):
+        self.kind = kind
+        self.folder = pathlib.Path(folder)
+        self.state = self.folder / "state"
+        self.state.mkdir(parents=True)
+        self.log = self.folder / "gateway.log"
+        self.port = free_port()
+        self.origin = f"http://127.0.0.1:{self.port}"
+        self.aws = aws
+        self.table = f"gateway-{secrets.token_hex(4)}"
+        self.admin_key = secrets.token_urlsafe(32)
+        self.sealing_key = base64.b64encode(secrets.token_bytes(32)).decode()
+        self.env = {
+            **{name: value for name, value in os.environ.items() if not name.startswith(("GATEWAY_", "AWS_"))},
+            "GATEWAY_PROFILE": os.environ.get("GATEWAY_PROFILE", "release"),
+            "GATEWAY_ADMIN_KEY": self.admin_key,
+            "GATEWAY_SEALING_KEY": self.sealing_key,
+            "EGRESS_ALLOW_ORIGINS": egress,
+            "RUST_LOG": "info",
+            **{name: str(ms) for name, ms in TIMEOUTS_MS.items()},
+            **(env or {}),
+        }
+        if kind == "lambda":
+            self.env |= {"AWS_ENDPOINT_URL": aws.url, "TABLE_NAME": self.table}
+        self.process = None
+
+    def start(self):
+        before = self.log.stat().st_size if self.log.exists() else 0
+        command = [ROOT / "infra/serve", self.kind, "--port", self.port, "--state", self.state]
+        self.process = Process(command, self.log, self.env)
+        self.process.wait_for(f"{self.origin}/healthz")
+        end = time.monotonic() + 10
+        while f"listening on {self.origin}" not in self.output(before):
+            assert time.monotonic() < end, "infra/serve did not say that it is listening"
+            time.sleep(0.02)
+        return self
+
+    def stop(self):
+        if self.process:
+            self.process.stop()
+            self.process = None
+
+    def kill(self):
+        self.process.kill()
+        self.process = None
+
+    def restart(self):
+        self.stop()
+        return self.start()
+
+    @property
+    def bound(self):
+        """Seconds until a change made in one place is known in every other (design: at once, or 30 s)."""
+        return 0 if self.kind == "local" else 30
+
+    def output(self, start=0):
+        with open(self.log, "rb") as file:
+            file.seek(start)
+            return file.read().decode("utf-8", "replace")
+
+    def stored(self):
+        """(name, bytes) of all that is at rest, while it runs."""
+        if self.kind == "lambda":
+            yield f"table {self.table}", self.aws.table_bytes(self.table)
+        for path in sorted(self.state.rglob("*")):
+            if path.is_file():
+                with contextlib.suppress(FileNotFoundError):
+                    yield str(path.relative_to(self.folder)), path.read_bytes()
+
+
+class Simulator:
+    """The provider simulator (tests/upstream): every account has its own script and record."""
+
+    def __init__(self, folder):
+        self.process = Process([built_simulator(), "--port", "0"], folder / "upstream.log")
+        end = time.monotonic() + 20
+        while "listening on " not in self.process.output():
+            assert self.process.child.poll() is None and time.monotonic() < end, self.process.output()
+            time.sleep(0.02)
+        self.origin = self.process.output().split("listening on ")[1].split()[0]
+        self.http = httpx.Client(base_url=self.origin, timeout=20)
+
+    def account(self, **settings):
+        return Account(self, **settings)
+
+    def stop(self):
+        self.http.close()
+        self.process.stop()
+
+
+class Account:
+    """One upstream account, with a key of its own that nobody else may use."""
+
+    def __init__(self, simulator, **settings):
+        self.simulator = simulator
+        self.name = f"a{secrets.token_hex(6)}"
+        self.key = f"sk-{secrets.token_urlsafe(30)}"
+        self.base_url = f"{simulator.origin}/{self.name}/v1"
+        self.settings = {"keys": [self.key], "created": 1760000000, **settings}
+        self.configure()
+
+    def configure(self, **settings):
+        self.settings |= settings
+        self._control("PUT", json=self.settings)
+        return self
+
+    def script(self, *steps, repeat=False):
+        """What the next calls get, one step each; with `repeat` the last one stays."""
+        self.configure(script=list(steps), repeat=repeat)
+
+    def clear(self):
+        """Forgets the record and ends what hangs."""
+        self._control("DELETE")
+        self.configure()
+        return self
+
+    def calls(self):
+        return self._control("GET", "/calls").json()
+
+    def open(self):
+        """How many exchanges are under way."""
+        return self._control("GET", "/open").json()["open"]
+
+    def last(self):
+        calls = self.calls()
+        assert calls, "nothing reached the upstream"
+        return calls[-1]
+
+    def _control(self, method, what="", **kw):
+        answer = self.simulator.http.request(method, f"/_control/{self.name}{what}", **kw)
+        assert answer.is_success, f"simulator: {answer.status_code} {answer.text}"
+        return answer
+
+
+_build_lock = threading.Lock()
+
+
+def built_simulator():
+    if named := os.environ.get("UPSTREAM_BIN"):
+        return named
+    with _build_lock:
+        if not os.environ.get("SERVE_SKIP_BUILD"):
+            subprocess.run(["cargo", "build", "--quiet", "-p", "gateway-upstream"], cwd=ROOT, check=True)
+    target = pathlib.Path(os.environ.get("CARGO_TARGET_DIR", ROOT / "target"))
+    built = [target / profile / "upstream" for profile in ("debug", "release")]
+    return next(path for path in built if path.exists())

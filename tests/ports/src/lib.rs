@@ -1,0 +1,36 @@
+//! The contract of [`gateway_core::ports::Store`], run against every implementation, and a store in memory.
+//!
+//! A case makes its own tenants and names, so that cases and runs can share one table.
+
+mod check;
+mod keys;
+mod memory;
+mod names;
+mod secrets;
+mod swaps;
+
+use gateway_core::model::{KeyHash, TenantId};
+use gateway_core::ports::Store;
+
+pub use memory::MemoryStore;
+
+/// Runs every case against `store`. Panics with the name of what does not hold.
+pub async fn store_contract<S: Store>(store: &S) {
+    check::done(store.ping().await, "ping");
+    swaps::all(store).await;
+    keys::all(store).await;
+    secrets::all(store).await;
+    names::all(store).await;
+}
+
+/// A tenant that nobody has used before.
+pub fn fresh_tenant() -> TenantId {
+    let mut bytes = [0; 16];
+    gateway_native::fill_random(&mut bytes);
+    TenantId::from_random(bytes)
+}
+
+/// The hash of the key with number `n` of a tenant.
+pub fn key_hash(tenant: TenantId, n: usize) -> KeyHash {
+    KeyHash::of(&format!("{tenant}.{n}"))
+}
