@@ -301,9 +301,9 @@ impl Relay {
                 if reading.content && self.state == State::Waiting {
                     self.state = State::Flowing;
                 }
-                if self.hide_usage && reading.has_usage {
+                if let Some(usage_at) = reading.usage_at.filter(|_| self.hide_usage) {
                     if !reading.no_choices {
-                        out.edited(|out| openai_chat::without_usage(&event.data, out));
+                        out.edited(|out| openai_chat::without_usage(&event.data, &usage_at, out));
                     }
                 } else if let Some(span) = &event.span {
                     out.verbatim(span.start, span.end);

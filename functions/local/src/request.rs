@@ -1,5 +1,6 @@
 //! The body of a client's request.
 
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -20,6 +21,48 @@ impl<B: Body<Data = Bytes> + Unpin> RequestBody for ClientBody<B> {
         }
         let reading = collected(self.0, usize::try_from(announced).unwrap_or(0), limit);
         tokio::time::timeout(BODY_TIMEOUT, reading).await.unwrap_or(Err(ReadError::Incomplete))
+    }
+}
+
+/// A body that the gateway may leave unread: what an answer leaves behind decides what becomes of the connection.
+#[derive(Debug)]
+pub(crate) struct LeftBody<B = Incoming>(Arc<Mutex<Option<B>>>);
+
+/// The other end of a [`LeftBody`].
+#[derive(Debug)]
+pub(crate) struct Leftover<B = Incoming>(Arc<Mutex<Option<B>>>);
+
+impl<B> LeftBody<B> {
+    pub(crate) fn new(body: B) -> (Self, Leftover<B>) {
+        let shared = Arc::new(Mutex::new(Some(body)));
+        (Self(Arc::clone(&shared)), Leftover(shared))
+    }
+}
+
+impl<B: Body<Data = Bytes> + Unpin> RequestBody for LeftBody<B> {
+    async fn read(self, limit: usize) -> Result<Bytes, ReadError> {
+        let taken = self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let Some(body) = taken else { return Err(ReadError::Incomplete) };
+        if body.size_hint().lower() > limit as u64 {
+            // Put back: the connection has to know that the client is still sending.
+            *self.0.lock().unwrap_or_else(PoisonError::into_inner) = Some(body);
+            return Err(ReadError::TooLarge);
+        }
+        ClientBody(body).read(limit).await
+    }
+}
+
+impl<B: Body<Data = Bytes> + Unpin> Leftover<B> {
+    /// Reads away a small rest, so that the connection can be used again; false if it must be closed instead.
+    pub(crate) async fn clear(self) -> bool {
+        let left = self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
+        let Some(body) = left else { return true };
+        if body.is_end_stream() {
+            return true;
+        }
+        let small = body.size_hint().upper().is_some_and(|bytes| bytes <= CLEARED_BYTES as u64);
+        let reading = collected(body, 0, CLEARED_BYTES);
+        small && tokio::time::timeout(CLEAR_TIMEOUT, reading).await.is_ok_and(|read| read.is_ok())
     }
 }
 
@@ -44,6 +87,10 @@ where
 
 /// From the first read of a body to its end.
 const BODY_TIMEOUT: Duration = Duration::from_secs(30);
+
+/// A rest that is read away after an answer that did not need it.
+const CLEARED_BYTES: usize = 64 << 10;
+const CLEAR_TIMEOUT: Duration = Duration::from_millis(500);
 
 #[cfg(test)]
 mod tests {
@@ -70,6 +117,21 @@ mod tests {
     async fn one_byte_more_is_too_large_whether_announced_or_counted() {
         assert_eq!(ClientBody(Full::new(Bytes::from_static(b"123456"))).read(5).await, Err(ReadError::TooLarge));
         assert_eq!(ClientBody(pieces(&["123", "456"])).read(5).await, Err(ReadError::TooLarge));
+    }
+
+    #[tokio::test]
+    async fn a_small_rest_is_read_away_and_a_large_one_ends_the_connection() {
+        let (body, rest) = LeftBody::new(Full::new(Bytes::from_static(b"123456")));
+        drop(body);
+        assert!(rest.clear().await);
+        let (body, rest) = LeftBody::new(Full::new(Bytes::from_static(b"123456")));
+        assert_eq!(body.read(6).await.unwrap(), "123456");
+        assert!(rest.clear().await);
+        let (body, rest) = LeftBody::new(Full::new(Bytes::from(vec![b' '; CLEARED_BYTES + 1])));
+        assert_eq!(body.read(5).await, Err(ReadError::TooLarge));
+        assert!(!rest.clear().await);
+        let (_, rest) = LeftBody::new(pieces(&["of", "unknown", "length"]));
+        assert!(!rest.clear().await);
     }
 
     #[tokio::test(start_paused = true)]

@@ -8,6 +8,7 @@ use std::time::Duration;
 
 use gateway_core::Gateway;
 use gateway_native::BodyError;
+use http::header::{CONNECTION, HeaderValue};
 use http::{Request, Response};
 use http_body_util::BodyExt;
 use hyper::body::Incoming;
@@ -20,7 +21,7 @@ use tokio::task::JoinSet;
 
 use crate::connection::{Activity, Watched};
 use crate::platform::Local;
-use crate::request::ClientBody;
+use crate::request::LeftBody;
 
 /// What every connection needs.
 #[derive(Clone)]
@@ -97,7 +98,13 @@ impl Server {
         let held = activity.request();
         let (gateway, platform) = (self.gateway.clone(), self.platform.clone());
         async move {
-            let answer = gateway_native::handle(&gateway, platform, request.map(ClientBody)).await;
+            let (head, body) = request.into_parts();
+            let (body, left) = LeftBody::new(body);
+            let mut answer = gateway_native::handle(&gateway, platform, Request::from_parts(head, body)).await;
+            if !left.clear().await {
+                // What follows on this connection is the rest of a body that nobody wants.
+                answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
+            }
             // The request lasts until hyper is done with the body.
             Ok(answer.map(|body| {
                 gateway_native::http_body(body).map_err(move |cut| {

@@ -1,7 +1,9 @@
 //! One event of OpenAI's stream: what it means to the relay, and the same event without its usage.
 
+use std::ops::Range;
+
 use super::response::embedded_failure;
-use super::wire::{Choice, Chunk};
+use super::wire::Chunk;
 use crate::account::Usage;
 use crate::error::Failure;
 
@@ -31,8 +33,8 @@ pub(crate) struct Reading {
     pub finished: u128,
     /// The usage, when reported.
     pub usage: Option<Usage>,
-    /// Whether there is a `usage` member at all.
-    pub has_usage: bool,
+    /// Where the value of a `usage` member stands in the payload, if there is one.
+    pub usage_at: Option<Range<usize>>,
     /// Whether it has no choices: with a usage it is the extra event of `include_usage`.
     pub no_choices: bool,
 }
@@ -52,14 +54,12 @@ pub(crate) fn read_event(data: &[u8], look_for_content: bool) -> Event {
     if let Some(error) = chunk.error.filter(|raw| raw.get() != "null") {
         return Event::Error(Box::new(embedded_failure(error.get())));
     }
-    let choices: Vec<Choice<'_>> = match chunk.choices.map(|raw| serde_json::from_str(raw.get())) {
-        None if chunk.usage.is_none() => return Event::Skip,
-        None => Vec::new(),
-        Some(Ok(choices)) => choices,
-        Some(Err(_)) => return Event::Malformed,
-    };
+    if chunk.choices.is_none() && chunk.usage.is_none() {
+        return Event::Skip;
+    }
+    let choices = chunk.choices.unwrap_or_default();
     let mut reading = Reading {
-        has_usage: chunk.usage.is_some(),
+        usage_at: chunk.usage.and_then(|raw| place(text, raw.get())),
         usage: chunk.usage.and_then(|raw| Usage::from_openai(raw.get())),
         no_choices: choices.is_empty(),
         ..Reading::default()
@@ -110,35 +110,36 @@ impl<'de: 'a, 'a> serde::Deserialize<'de> for Members<'a> {
     }
 }
 
-/// Appends the payload without its top-level `usage` member to `out`. The bytes of all else are kept.
-pub(crate) fn without_usage(data: &[u8], out: &mut Vec<u8>) {
-    let cut = std::str::from_utf8(data).ok().and_then(usage_span);
+/// Where `part` stands in `whole`, of which it is a slice.
+fn place(whole: &str, part: &str) -> Option<Range<usize>> {
+    let start = (part.as_ptr() as usize).checked_sub(whole.as_ptr() as usize)?;
+    let end = start.checked_add(part.len())?;
+    (end <= whole.len()).then_some(start..end)
+}
+
+/// Appends the payload without its top-level `usage` member, whose value stands at `usage_at`. The bytes of all else
+/// are kept.
+pub(crate) fn without_usage(data: &[u8], usage_at: &Range<usize>, out: &mut Vec<u8>) {
+    let cut = std::str::from_utf8(data).ok().and_then(|text| member_span(text, usage_at));
     match cut {
-        Some((start, end)) => {
-            out.extend_from_slice(data.get(..start).unwrap_or_default());
-            out.extend_from_slice(data.get(end..).unwrap_or_default());
+        Some(cut) => {
+            out.extend_from_slice(data.get(..cut.start).unwrap_or_default());
+            out.extend_from_slice(data.get(cut.end..).unwrap_or_default());
         }
         None => out.extend_from_slice(data),
     }
 }
 
-/// From where to where to cut so that the member `usage` and one comma go.
-fn usage_span(text: &str) -> Option<(usize, usize)> {
-    let chunk: Chunk<'_> = serde_json::from_str(text).ok()?;
-    let value = chunk.usage?.get();
-    let value_start = (value.as_ptr() as usize).checked_sub(text.as_ptr() as usize)?;
-    let mut end = value_start + value.len();
-    let before = text.get(..value_start)?.trim_end().strip_suffix(':')?.trim_end().strip_suffix("\"usage\"")?;
+/// From where to where to cut so that the member goes, with one comma.
+fn member_span(text: &str, value: &Range<usize>) -> Option<Range<usize>> {
+    let before = text.get(..value.start)?.trim_end().strip_suffix(':')?.trim_end().strip_suffix("\"usage\"")?;
     let before = before.trim_end();
     if let Some(rest) = before.strip_suffix(',') {
-        return Some((rest.len(), end));
+        return Some(rest.len()..value.end);
     }
-    let after = text.get(end..)?;
-    let trimmed = after.trim_start();
-    if let Some(rest) = trimmed.strip_prefix(',') {
-        end = text.len() - rest.len();
-    }
-    Some((before.len(), end))
+    let after = text.get(value.end..)?.trim_start();
+    let end = after.strip_prefix(',').map_or(value.end, |rest| text.len() - rest.len());
+    Some(before.len()..end)
 }
 
 #[cfg(test)]
@@ -200,7 +201,10 @@ mod tests {
             (r#"{"id":"a","choices":[{"usage":1}]}"#, r#"{"id":"a","choices":[{"usage":1}]}"#),
         ] {
             let mut out = Vec::new();
-            without_usage(data.as_bytes(), &mut out);
+            match read_event(data.as_bytes(), true) {
+                Event::Chunk(Reading { usage_at: Some(at), .. }) => without_usage(data.as_bytes(), &at, &mut out),
+                _ => out.extend_from_slice(data.as_bytes()),
+            }
             let text = String::from_utf8(out).unwrap();
             assert_eq!(text.replace(' ', ""), want.replace(' ', ""), "{data}");
             assert!(serde_json::from_str::<serde_json::Value>(&text).is_ok(), "{text}");

@@ -6,8 +6,8 @@ use serde_json::value::RawValue;
 /// One payload of a stream.
 #[derive(Deserialize)]
 pub(super) struct Chunk<'a> {
-    #[serde(borrow, default, deserialize_with = "present")]
-    pub(super) choices: Option<&'a RawValue>,
+    #[serde(borrow, default)]
+    pub(super) choices: Option<Vec<Choice<'a>>>,
     #[serde(borrow, default, deserialize_with = "present")]
     pub(super) usage: Option<&'a RawValue>,
     #[serde(borrow, default, deserialize_with = "present")]
