@@ -40,13 +40,20 @@ pub(super) async fn call<P: Platform, B: RequestBody>(
         // It may have been enabled a moment ago through another isolate.
         caller = tenancy::confirmed(gateway, exchange, caller).await?;
     }
-    let caller = &caller;
-    let target = choose(exchange.platform(), caller, &call)?;
+    let mut chosen = choose(exchange.platform(), &caller, &call)?.model.uuid.clone();
+    let mut credential = credential_of(gateway, exchange, &caller, &chosen).await;
+    if credential.as_ref().is_err_and(|failure| failure.code == ErrorCode::UpstreamAuthFailed) {
+        // The provider may have been removed or replaced a moment ago.
+        caller = tenancy::confirmed(gateway, exchange, caller).await?;
+        chosen = choose(exchange.platform(), &caller, &call)?.model.uuid.clone();
+        credential = credential_of(gateway, exchange, &caller, &chosen).await;
+    }
+    let (caller, credential) = (&caller, credential?);
+    let target = target_of(caller, &chosen)?;
     let line = exchange.line();
     line.provider_type = Some(target.provider.type_name.clone());
     line.provider = Some(target.provider.uuid.clone());
     line.model = Some(target.model.uuid.clone());
-    let credential = credentials::read(gateway, exchange, caller.tenant, &target.provider.credential).await?;
     let attempt = Attempt { gateway, call: &call, target, credential: &credential };
 
     exchange.line().attempts = 1;
@@ -89,6 +96,22 @@ pub(super) async fn call<P: Platform, B: RequestBody>(
             Err(failure)
         }
     }
+}
+
+/// The target of an enabled model.
+fn target_of<'a>(caller: &'a Caller, uuid: &str) -> Outcome<Target<'a>> {
+    let model = caller.config.head().model(uuid);
+    model.and_then(|model| caller.config.target(model)).ok_or_else(tenancy::no_model)
+}
+
+async fn credential_of<P: Platform>(
+    gateway: &Gateway,
+    exchange: &mut Exchange<P>,
+    caller: &Caller,
+    model: &str,
+) -> Outcome<Credential> {
+    let reference = &target_of(caller, model)?.provider.credential;
+    credentials::read(gateway, exchange, caller.tenant, reference).await
 }
 
 /// The target of a call: one of those that the name stands for and that have the endpoint.

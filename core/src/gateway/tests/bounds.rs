@@ -80,6 +80,22 @@ fn what_was_made_elsewhere_is_known_at_once() {
 }
 
 #[test]
+fn a_provider_replaced_or_removed_elsewhere_is_no_fault_of_its_callers() {
+    let bench = Bench::new();
+    // Knows the head, but not the credential yet.
+    let other = elsewhere(&bench);
+    assert_eq!(other.call(&bench.key, "GET", "/v1/models", Value::Null).0, 200);
+    let path = format!("/v1/providers/{}/openai", bench.provider);
+    assert_eq!(bench.admin("PUT", &path, json!({"name": "main", "data": {"apikey": "sk-new"}})).0, 200);
+    assert_eq!(chat(&other).0, 200);
+    let third = elsewhere(&bench);
+    assert_eq!(third.call(&bench.key, "GET", "/v1/models", Value::Null).0, 200);
+    assert_eq!(bench.admin("DELETE", &format!("/v1/providers/{}", bench.provider), Value::Null).0, 204);
+    let (status, text) = third.chat(Value::Null);
+    assert_eq!((status, code(&text).as_str()), (404, "model_not_found"));
+}
+
+#[test]
 fn an_ageing_entry_is_confirmed_beside_the_call() {
     let bench = Bench::new();
     let other = elsewhere(&bench);
