@@ -166,6 +166,12 @@ fn shallow_text(bytes: &[u8]) -> Result<&str, JsonError> {
     if bytes.iter().all(|byte| matches!(byte, b' ' | b'\t' | b'\n' | b'\r')) {
         return Err(JsonError::Empty);
     }
+    within(bytes, limits::JSON_DEPTH)?;
+    std::str::from_utf8(bytes).map_err(|_| JsonError::Invalid)
+}
+
+/// Refuses a document that is nested deeper than `limit`. Looks at brackets and strings only.
+pub(crate) fn within(bytes: &[u8], limit: usize) -> Result<(), JsonError> {
     let mut depth = 0_usize;
     let mut rest = bytes;
     while let Some((byte, tail)) = rest.split_first() {
@@ -173,7 +179,7 @@ fn shallow_text(bytes: &[u8]) -> Result<&str, JsonError> {
         match byte {
             b'{' | b'[' => {
                 depth += 1;
-                if depth > limits::JSON_DEPTH {
+                if depth > limit {
                     return Err(JsonError::TooDeep);
                 }
             }
@@ -182,7 +188,7 @@ fn shallow_text(bytes: &[u8]) -> Result<&str, JsonError> {
             _ => {}
         }
     }
-    std::str::from_utf8(bytes).map_err(|_| JsonError::Invalid)
+    Ok(())
 }
 
 /// What follows the string whose opening quote was just read.

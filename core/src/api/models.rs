@@ -10,7 +10,7 @@ use super::{List, Mount, Verb, json, no_content};
 use crate::error::{Failure, Outcome};
 use crate::exchange::Exchange;
 use crate::gateway::Gateway;
-use crate::json::Object;
+use crate::json::{self as raw_json, Object};
 use crate::limits;
 use crate::model::{Alias, Change, Head, Model, ModelId, Provider, random_uuid};
 use crate::ports::{Platform, RequestBody};
@@ -146,6 +146,9 @@ fn metadata(object: &Object<'_>) -> Outcome<Option<Map<String, Value>>> {
     let Some(raw) = optional(object, "metadata") else { return Ok(None) };
     if raw.get().len() > limits::METADATA_BYTES {
         return Err(Failure::invalid("metadata", "'metadata' must have at most 8192 bytes."));
+    }
+    if raw_json::within(raw.get().as_bytes(), limits::METADATA_DEPTH).is_err() {
+        return Err(Failure::invalid("metadata", "'metadata' must not be nested deeper than 32 levels."));
     }
     serde_json::from_str(raw.get()).map(Some).map_err(|_| Failure::invalid("metadata", "'metadata' must be an object."))
 }

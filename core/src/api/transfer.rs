@@ -95,6 +95,10 @@ pub(super) async fn import<P: Platform, B: RequestBody>(
     let sealing = sealing_key(string(&object, "sealing_key")?.as_deref())?;
     let wrong = |what: &'static str| Failure::invalid("document", what);
     let raw = optional(&object, "document").ok_or_else(|| wrong("'document' is required."))?;
+    // What goes into the store must be readable from there: members that this version does not know are kept.
+    if crate::json::within(raw.get().as_bytes(), limits::METADATA_DEPTH + 8).is_err() {
+        return Err(wrong("'document' is nested too deeply."));
+    }
     let document: Document =
         serde_json::from_str(raw.get()).map_err(|_| wrong("'document' must be what an export answered."))?;
     let mut head = document.head;

@@ -256,3 +256,20 @@ fn browsers_are_let_in_only_from_named_origins() {
     assert_eq!(open(Some("https://other.example")), (401, false));
     assert_eq!(open(Some("https://other.example https://app.example")), (204, true));
 }
+
+#[test]
+fn metadata_is_as_deep_as_it_can_be_read_back() {
+    let bench = Bench::new();
+    let path = format!("/v1/providers/{}/models", bench.provider);
+    let nested = |depth: usize| {
+        format!(r#"{{"id":"deep{depth}","metadata":{}1{}}}"#, "{\"a\":".repeat(depth), "}".repeat(depth))
+    };
+    for (depth, want) in [(crate::limits::METADATA_DEPTH, 201), (crate::limits::METADATA_DEPTH + 1, 400), (120, 400)] {
+        let (status, text) = bench.read(bench.send(OPERATOR, "POST", &path, nested(depth)));
+        assert_eq!(status, want, "{depth}: {text}");
+    }
+    // Another isolate has to decode it.
+    let other =
+        Bench { world: bench.world.clone(), gateway: gateway(), key: bench.key.clone(), provider: String::new() };
+    assert_eq!(other.admin("GET", "/v1/models", Value::Null).1["data"].as_array().unwrap().len(), 2);
+}
