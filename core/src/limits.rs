@@ -4,7 +4,7 @@
 pub const DATA_BODY_BYTES: usize = 4 << 20;
 /// Largest body of an admin call, in bytes.
 pub const ADMIN_BODY_BYTES: usize = 256 << 10;
-/// Largest body of a tenant import, in bytes.
+/// Largest body of a tenant import, in bytes. Lambda refuses 6 MB of event by itself.
 pub const IMPORT_BODY_BYTES: usize = 4 << 20;
 /// Deepest nesting of JSON taken from anybody.
 pub const JSON_DEPTH: usize = 128;

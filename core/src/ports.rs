@@ -37,10 +37,6 @@ pub trait Platform: Clone + Unpin + 'static {
     fn deadline_ms(&self) -> Option<u64> {
         None
     }
-    /// Whether the runtime notices a client that leaves. Lambda does not.
-    fn sees_client_leave(&self) -> bool {
-        true
-    }
 }
 
 /// Severity of a log line.

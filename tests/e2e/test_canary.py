@@ -1,6 +1,6 @@
 """A credential entered once is never seen again: not in answers, logs, or anything at rest.
 
-The `gateway` fixture searches the whole run's log and state at its end too; this shows that the search can find.
+The fixtures search the log and state of every entry of a run at its end too; this shows that the search can find.
 """
 
 import base64

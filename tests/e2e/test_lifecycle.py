@@ -1,7 +1,10 @@
 """Starting, restarting and being killed: entries of their own, with a state that must survive."""
 
+import base64
 import concurrent.futures
 import contextlib
+import json
+import secrets
 import threading
 import time
 
@@ -93,7 +96,65 @@ def same(one, other):
 
 @pytest.fixture(scope="module")
 def doomed(make_gateway):
-    return make_gateway()
+    """A gateway that may be stopped at any time, and that logs all it can."""
+    return make_gateway(RUST_LOG="trace")
+
+
+def test_extremes_survive_a_restart(doomed, sim):
+    """Whatever was taken at a limit can be read again by a process that did not write it."""
+    tenant, account = doomed.tenant(name=unique("n").ljust(128, "~")), sim.account()
+    provider = tenant.provider(account, name="p" * 128)
+    path = f"/providers/{provider['uuid']}/models"
+    nested = lambda levels: "[" * levels + "]" * levels  # noqa: E731
+    bodies = [
+        json.dumps({"id": "gpt-4o", "alias": "chat"}),
+        json.dumps({"id": "x" * 2048, "alias": "ü" * 200}),
+        json.dumps({"id": "m", "alias": "wide", "metadata": {f"k{n}": n for n in range(500)}}),
+        json.dumps({"id": "m", "alias": "long", "metadata": {"x": "\u0001é" * 800}}),
+        *['{"id": "m", "alias": "deep%d", "metadata": {"x": %s}}' % (levels, nested(levels)) for levels in (100, 110, 120, 124, 125, 126)],
+        '{"id": "m", "alias": "numbers", "metadata": {"cost": 1e308, "small": 5e-324, "big": 12345678901234567890, "negative": -0.0}}',
+    ]
+    taken = [answer.json() for body in bodies if (answer := tenant.admin.post(path, content=body.encode())).status_code == 201]
+    assert len(taken) >= 6
+    check.ok(tenant.admin.post("/keys", {"name": "k" * 128, "scopes": ["inference"], "models": ["ü" * 200] * 100}), 201)
+    doomed.entry.restart()
+    assert tenant.models() == taken
+    assert len(check.ok(tenant.admin.get("/keys"))["data"]) == 2
+    check.ok(tenant.admin.chat("chat"))
+    key = base64.b64encode(bytes(32)).decode()
+    operator = doomed.operator.having(**{"X-Gateway-Tenant": tenant.id})
+    document = check.ok(operator.post("/tenant/export", {"sealing_key": key}))
+    check.ok(tenant.admin.delete("/tenant"), 204)
+    imported = check.ok(doomed.operator.post("/tenants/import", {"document": document, "sealing_key": key}), 201)
+    assert check.ok(doomed.api(imported["api_key"]).on("/ml/gateway/v1").get("/models"))["data"] == taken
+
+
+def test_keys_of_the_deployment_are_rotated(doomed, sim):
+    """A second operator key is taken beside the first; credentials and keys made under the old sealing key live on."""
+    old_admin, old_sealing = doomed.entry.admin_key, doomed.entry.sealing_key
+    new_admin, new_sealing = secrets.token_urlsafe(32), base64.b64encode(secrets.token_bytes(32)).decode()
+    for value in (new_admin, new_sealing):
+        doomed.canaries.add(value, "a new key of the deployment")
+    before, account = doomed.tenant(), sim.account()
+    before.serves(account)
+
+    doomed.entry.restart(GATEWAY_ADMIN_KEY_NEXT=new_admin, GATEWAY_SEALING_KEY=new_sealing, GATEWAY_SEALING_KEY_PREVIOUS=old_sealing)
+    for operator in (old_admin, new_admin):
+        check.ok(doomed.api(operator).get("/tenants"))
+    check.ok(before.admin.chat("chat"))
+    after = doomed.tenant()
+    after.serves(account)
+    check.ok(after.admin.chat("chat"))
+    key = before.key()
+
+    doomed.entry.restart(GATEWAY_ADMIN_KEY=new_admin, GATEWAY_ADMIN_KEY_NEXT="", GATEWAY_SEALING_KEY_PREVIOUS="")
+    doomed.entry.admin_key, doomed.entry.sealing_key = new_admin, new_sealing
+    check.ok(doomed.operator.get("/tenants"))
+    check.error(doomed.api(old_admin).get("/tenants"), 401)
+    # What was made since the change works; keys whose tag is of the old secret do not.
+    check.ok(after.admin.chat("chat"))
+    assert doomed.api(key["api_key"]).get("/models").status_code == 200
+    check.error(before.admin.get("/tenant"), 401)
 
 
 class TestKilled:

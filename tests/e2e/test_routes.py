@@ -1,6 +1,8 @@
 """Who gets in, by which path and method; what is public; what is not there."""
 
+import contextlib
 import hashlib
+import socket
 
 import pytest
 
@@ -240,7 +242,64 @@ class TestMethods:
     @pytest.mark.parametrize("method", ["CONNECT", "PROPFIND", "FOO"])
     def test_unknown_methods_do_nothing(self, gateway, method):
         answer = gateway.raw(method, "/v1/tenant")
-        assert answer is None or answer.status in (400, 401, 404, 405, 501), answer
+        # workerd answers CONNECT by itself, with 500; in front of it Cloudflare's edge refuses it.
+        assert answer is None or answer.status in (400, 401, 404, 405, 501) or method == "CONNECT", answer
+        assert answer is None or answer.status >= 400
+
+
+@pytest.mark.entries("local")
+class TestFraming:
+    """The local listener reads HTTP strictly; elsewhere the platform does."""
+
+    SMUGGLING = {
+        "length and chunked": "content-length: 6\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\nGET /healthz HTTP/1.1\r\nhost: x\r\n\r\n",
+        "chunked and length": "transfer-encoding: chunked\r\ncontent-length: 60\r\n\r\n0\r\n\r\nGET /healthz HTTP/1.1\r\nhost: x\r\n\r\n",
+        "two lengths": "content-length: 0\r\ncontent-length: 44\r\n\r\nGET /healthz HTTP/1.1\r\nhost: x\r\n\r\n",
+        "two lengths in one": "content-length: 0, 44\r\n\r\nGET /healthz HTTP/1.1\r\nhost: x\r\n\r\n",
+        "signed length": "content-length: +0\r\n\r\nGET /healthz HTTP/1.1\r\nhost: x\r\n\r\n",
+        "unknown coding": "transfer-encoding: xchunked\r\n\r\n0\r\n\r\nGET /healthz HTTP/1.1\r\nhost: x\r\n\r\n",
+        "coding after chunked": "transfer-encoding: chunked, identity\r\n\r\n0\r\n\r\nGET /healthz HTTP/1.1\r\nhost: x\r\n\r\n",
+        "space before the colon": "content-length : 44\r\n\r\nGET /healthz HTTP/1.1\r\nhost: x\r\n\r\n",
+        "folded header": "x-a: b\r\n transfer-encoding: chunked\r\ncontent-length: 0\r\n\r\n",
+        "bare line feed": "x-a: b\ntransfer-encoding: chunked\r\ncontent-length: 60\r\n\r\n0\r\n\r\nGET /healthz HTTP/1.1\r\nhost: x\r\n\r\n",
+        "bad chunk size": "transfer-encoding: chunked\r\n\r\n-1\r\n\r\nGET /healthz HTTP/1.1\r\nhost: x\r\n\r\n",
+    }
+
+    @pytest.mark.parametrize("name", SMUGGLING)
+    def test_a_second_request_does_not_hide_in_the_first(self, gateway, name):
+        answers = self.talk(gateway, f"POST /v1/tenant HTTP/1.1\r\nhost: x\r\n{self.SMUGGLING[name]}")
+        assert b'"status":"ok"' not in answers, answers
+        assert answers.count(b"HTTP/1.1 ") <= 1, answers
+        assert answers == b"" or answers.split(b" ")[1] in (b"400", b"401", b"411", b"501"), answers
+
+    def test_garbage_is_no_request(self, gateway):
+        for bytes_ in ("\r\n\r\n\r\n", "GET\r\n\r\n", "GET / HTTP/9.9\r\n\r\n", "\x16\x03\x01\x02\x00\x01", "GET /healthz HTTP/1.1\r\nno colon\r\n\r\n", "x" * 200_000):
+            answers = self.talk(gateway, bytes_)
+            assert b" 200 " not in answers
+        check.ok(gateway.nobody.on("").get("/healthz"))
+
+    def test_slow_senders_are_in_nobodys_way(self, gateway):
+        slow = []
+        try:
+            for _ in range(60):
+                connection = socket.create_connection(("127.0.0.1", gateway.entry.port))
+                connection.sendall(b"POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\ncontent-le")
+                slow.append(connection)
+            answer = gateway.nobody.on("").get("/healthz")
+            assert answer.elapsed.total_seconds() < 1
+        finally:
+            for connection in slow:
+                connection.close()
+
+    def talk(self, gateway, text):
+        """All that comes back within a moment."""
+        with socket.create_connection(("127.0.0.1", gateway.entry.port), timeout=0.4) as connection:
+            answers = b""
+            with contextlib.suppress(TimeoutError, ConnectionError):
+                connection.sendall(text.encode("latin-1"))
+                while part := connection.recv(65_536):
+                    answers += part
+            return answers
 
 
 class TestHeaders:

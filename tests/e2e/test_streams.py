@@ -211,6 +211,14 @@ class TestFaults:
         account.script({"raw_sse": data(ROLE, ONE, failed, done=False)})
         assert "Rate limit reached" in served.admin.chat_stream("chat").cut()["message"]
 
+    def test_the_log_tells_how_a_stream_ended(self, served, account):
+        account.script({"raw_sse": data(*PROPER)}, {"raw_sse": data(ROLE, ONE, done=False)}, {"raw_sse": data(ROLE, done=False)}, repeat=True)
+        for code in (None, "upstream_incomplete", "upstream_incomplete"):
+            answer = served.admin.chat("chat", stream=True)
+            line = served.gateway.log_line(answer)
+            assert line.get("error.type") == code, line
+            assert line["attempts"] >= 1 and line["upstream_status"] == 200
+
     def test_a_key_in_an_error_event_does_not_pass(self, served, account):
         account.script({"echo_key": "event"}, repeat=True)
         served.admin.chat_stream("chat")  # every answer is searched for credentials
@@ -382,6 +390,30 @@ class TestClientLeaves:
             time.sleep(0.05)
         (call,) = account.calls()
         assert call["finished"] and not call["client_closed"]
+
+    def test_one_log_line_when_the_client_left(self, served, account):
+        account.script({"chunks": 30, "chunk_delay_ms": 50}, repeat=True)
+        with served.admin.open("/chat/completions", self.BODY) as answer:
+            next(answer.iter_raw())
+        line = served.gateway.log_line(answer)
+        assert line["http.route"] == "/v1/chat/completions" and line["stream"] is True
+        assert served.id in line.values()
+
+    @pytest.mark.entries("local", "worker")
+    def test_a_slow_reader_slows_the_upstream(self, served, account):
+        """What the client does not read is not fetched: 30 MB do not pile up here."""
+        account.script({"text": ("x" * 10_000 + " ") * 3_000})
+        with served.admin.open("/chat/completions", self.BODY) as answer:
+            assert answer.status_code == 200
+            parts = answer.iter_raw()  # kept: when it is collected, httpx closes the connection
+            next(parts)
+            time.sleep(1)
+        end = time.monotonic() + 3
+        while account.open() and time.monotonic() < end:
+            time.sleep(0.05)
+        (call,) = account.calls()
+        # Socket buffers of both hops hold some megabytes.
+        assert call["client_closed"] and call["sent_bytes"] < 20_000_000, call["sent_bytes"]
 
     def test_the_next_call_is_not_disturbed(self, served, account):
         for _ in range(5):

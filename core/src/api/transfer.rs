@@ -1,7 +1,7 @@
 //! Backup, and the way from one deployment to another: a tenant as one document.
 //!
 //! `POST /v1/tenant/export {"sealing_key": "<base64 of 32 bytes>"}` gives the head, the key records and the
-//! credentials, these sealed under the key given. `POST /v1/tenants/import` (operator) takes it back. Without a key
+//! credentials, these sealed under the key given (operator only; without a key anybody with the scope `admin`). `POST /v1/tenants/import` (operator) takes it back. Without a key
 //! the document has no credentials and its providers must be replaced by hand after an import.
 
 use std::collections::HashSet;
@@ -63,6 +63,13 @@ pub(super) async fn export<P: Platform, B: RequestBody>(
     let body = input.admin().await?;
     let object = fields(&body, &["sealing_key"])?;
     let keys = sealing_key(string(&object, "sealing_key")?.as_deref())?;
+    if keys.is_some() && caller.key.is_some() {
+        // Whoever chooses the key can open what it seals: only the operator, who has the deployment's key anyway.
+        return Err(Failure::new(
+            ErrorCode::PermissionDenied,
+            "An export with credentials needs the operator key; leave 'sealing_key' out to export without them.",
+        ));
+    }
     let head = caller.config.head().clone();
     let mut credentials = Vec::new();
     if let Some(keys) = keys {
