@@ -483,7 +483,7 @@ LIMITS = [
     ("names | 128 characters", {"NAME_CHARS": 128}),
     ("alias; model id | 200 characters; 2,048 bytes", {"ALIAS_CHARS": 200, "MODEL_ID_BYTES": 2048}),
     ("credential value; base URL | 16 KiB; 2,048 bytes", {"CREDENTIAL_BYTES": 16 * KIB, "URL_BYTES": 2048}),
-    ("metadata of a model | 8 KiB", {"METADATA_BYTES": 8 * KIB}),
+    ("metadata of a model | 8 KiB, 32 levels", {"METADATA_BYTES": 8 * KIB, "METADATA_DEPTH": 32}),
     ("connecting to a provider | 5 s", {"CONNECT_MS": 5 * SECOND}),
     ("first content of a stream | 60 s", {"FIRST_CONTENT_MS": 60 * SECOND}),
     ("answer that is not streamed | 300 s", {"WHOLE_ANSWER_MS": 300 * SECOND}),
