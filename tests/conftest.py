@@ -64,20 +64,21 @@ def make_gateway(entry_kind, aws, sim, canaries, tmp_path_factory):
     def make(**env):
         folder = tmp_path_factory.mktemp("entry")
         entry = Entry(entry_kind, folder, egress=sim.origin, aws=aws, env=env).start()
-        started.append(entry)
-        return Gateway(entry, canaries)
+        started.append(Gateway(entry, canaries))
+        return started[-1]
 
     yield make
-    for entry in started:
-        entry.stop()
+    for gateway in started:
+        gateway.entry.stop()
+    # All answers of the run were searched as they came; this is the rest of what an outsider may lay hands on.
+    for gateway in started:
+        assert_nothing_leaked(gateway)
 
 
 @pytest.fixture(scope="session")
-def gateway(make_gateway, canaries):
-    gateway = make_gateway()
-    yield gateway
-    # All answers of the run were searched as they came; this is the rest of what an outsider may lay hands on.
-    assert_nothing_leaked(gateway)
+def gateway(make_gateway):
+    """The entry that most tests share."""
+    return make_gateway()
 
 
 @pytest.fixture

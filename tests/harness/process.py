@@ -172,8 +172,10 @@ class Entry:
         self.process.kill()
         self.process = None
 
-    def restart(self):
+    def restart(self, **env):
+        """With other variables, if given."""
         self.stop()
+        self.env |= env
         return self.start()
 
     @property

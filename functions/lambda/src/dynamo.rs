@@ -237,3 +237,6 @@ fn corrupt(operation: &'static str) -> PortError {
 
 /// The data path waits for these: one repetition.
 const READ_TRIES: u32 = 2;
+
+#[cfg(test)]
+mod tests;

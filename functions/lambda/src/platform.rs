@@ -86,8 +86,4 @@ impl Platform for Cloud {
     fn deadline_ms(&self) -> Option<u64> {
         self.deadline_ms
     }
-
-    fn sees_client_leave(&self) -> bool {
-        false
-    }
 }

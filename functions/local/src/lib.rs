@@ -5,6 +5,8 @@
 mod connection;
 mod demo;
 mod options;
+#[cfg(test)]
+mod panics;
 mod platform;
 mod request;
 mod run;

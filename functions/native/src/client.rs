@@ -18,7 +18,7 @@ use hyper::client::conn::http1;
 use hyper_util::rt::TokioIo;
 
 use crate::body::{Lease, UpstreamStream};
-use crate::connect::{self, Resolve, SystemResolver};
+use crate::connect::{self, Resolve, SystemResolver, Tls};
 use crate::pool::{Origin, Pool, Sender};
 
 /// The client of a process. Clones share their connections.
@@ -31,6 +31,7 @@ pub struct Upstream<R = SystemResolver> {
 struct Shared<R> {
     pool: Arc<Pool>,
     resolver: R,
+    tls: Tls,
 }
 
 impl<R> Clone for Upstream<R> {
@@ -48,11 +49,11 @@ impl Default for Upstream {
 impl<R: Resolve> Upstream<R> {
     /// A client without connections. Does no work yet.
     pub fn new(resolver: R) -> Self {
-        Self { shared: Arc::new(Shared { pool: Arc::default(), resolver }) }
+        Self { shared: Arc::new(Shared { pool: Arc::default(), resolver, tls: Tls::default() }) }
     }
 
     async fn open(&self, origin: &Origin, timeout: Duration) -> Result<Sender, HttpError> {
-        let stream = connect::connect(&self.shared.resolver, origin, timeout).await?;
+        let stream = connect::connect(&self.shared.resolver, &self.shared.tls, origin, timeout).await?;
         let (sender, connection) = http1::Builder::new()
             .max_buf_size(READ_BUFFER)
             .handshake(TokioIo::new(stream))

@@ -11,7 +11,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use gateway_core::ports::HttpError;
-use rustls::pki_types::ServerName;
+use rustls::pki_types::{ServerName, TrustAnchor};
 use rustls::{ClientConfig, RootCertStore};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
@@ -40,18 +40,14 @@ impl Resolve for SystemResolver {
 /// Connects to `origin`; on an error nothing was sent.
 pub(crate) async fn connect(
     resolver: &impl Resolve,
+    tls: &Tls,
     origin: &Origin,
     timeout: Duration,
 ) -> Result<Connection, HttpError> {
     let connecting = async {
         let addresses = judged_addresses(resolver, origin).await?;
         let tcp = dial(&addresses, timeout).await?;
-        if !origin.https() {
-            return Ok(Connection::Plain(tcp));
-        }
-        let name = ServerName::try_from(origin.host().to_owned()).map_err(|_| HttpError::Connect)?;
-        let tls = TlsConnector::from(tls_config()?).connect(name, tcp).await;
-        tls.map(|stream| Connection::Tls(Box::new(stream))).map_err(|_| HttpError::Connect)
+        if origin.https() { tls.encrypt(origin.host(), tcp).await } else { Ok(Connection::Plain(tcp)) }
     };
     tokio::time::timeout(timeout, connecting).await.unwrap_or(Err(HttpError::ConnectTimeout))
 }
@@ -84,20 +80,29 @@ async fn dial(addresses: &[SocketAddr], timeout: Duration) -> Result<TcpStream, 
     Err(HttpError::Connect)
 }
 
-/// One TLS configuration for the process, made when first needed: ring, Mozilla's roots, HTTP/1.1 only.
-fn tls_config() -> Result<Arc<ClientConfig>, HttpError> {
-    static CONFIG: OnceLock<Option<Arc<ClientConfig>>> = OnceLock::new();
-    let made = CONFIG.get_or_init(|| {
-        let roots = RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
-        let mut config = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
-            .with_safe_default_protocol_versions()
-            .ok()?
-            .with_root_certificates(roots)
-            .with_no_client_auth();
-        config.alpn_protocols = vec![b"http/1.1".to_vec()];
-        Some(Arc::new(config))
-    });
-    made.clone().ok_or(HttpError::Connect)
+/// One TLS configuration for a client, made when first needed.
+#[derive(Debug, Default)]
+pub(crate) struct Tls(OnceLock<Option<Arc<ClientConfig>>>);
+
+impl Tls {
+    async fn encrypt(&self, host: &str, tcp: TcpStream) -> Result<Connection, HttpError> {
+        let config = self.0.get_or_init(|| trusting(webpki_roots::TLS_SERVER_ROOTS.to_vec()));
+        let config = config.clone().ok_or(HttpError::Connect)?;
+        let name = ServerName::try_from(host.to_owned()).map_err(|_| HttpError::Connect)?;
+        let encrypted = TlsConnector::from(config).connect(name, tcp).await;
+        encrypted.map(|stream| Connection::Tls(Box::new(stream))).map_err(|_| HttpError::Connect)
+    }
+}
+
+/// Ring, these roots (Mozilla's but in tests), HTTP/1.1 only.
+fn trusting(roots: Vec<TrustAnchor<'static>>) -> Option<Arc<ClientConfig>> {
+    let mut config = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .ok()?
+        .with_root_certificates(RootCertStore { roots })
+        .with_no_client_auth();
+    config.alpn_protocols = vec![b"http/1.1".to_vec()];
+    Some(Arc::new(config))
 }
 
 /// A connected stream.
@@ -161,6 +166,8 @@ impl AsyncWrite for Connection {
 mod tests {
     use std::sync::Mutex;
 
+    use rustls::pki_types::{CertificateDer, PrivatePkcs8KeyDer};
+
     use super::*;
 
     /// Gives its answers one after the other.
@@ -218,7 +225,7 @@ mod tests {
         // The second answer would be refused; it must never be asked for.
         let script = Script::new(&[&["127.0.0.1"], &["203.0.113.1"]]);
         let target = origin(&format!("http://rebinding.example:{port}"), true);
-        let connected = connect(&script, &target, Duration::from_secs(5)).await.unwrap();
+        let connected = connect(&script, &Tls::default(), &target, Duration::from_secs(5)).await.unwrap();
         let Connection::Plain(stream) = connected else { panic!("plain http") };
         assert_eq!(stream.peer_addr().unwrap(), listener.local_addr().unwrap());
         assert_eq!(script.left(), 1);
@@ -232,6 +239,49 @@ mod tests {
             assert_eq!(outcome.err(), Some(HttpError::Forbidden), "{url}");
         }
         assert!(judged_addresses(&script, &origin("https://[2606:4700::1111]", false)).await.is_ok());
+    }
+
+    /// A TLS server for `provider.example` on loopback, and a client configuration that trusts it. Key and certificate
+    /// (P-256, self-signed, no CA, valid from 2020 to 2120) were made for this test.
+    async fn server() -> (u16, Tls) {
+        let certificate = CertificateDer::from_slice(include_bytes!("../tests/fixtures/provider.example.crt"));
+        let key = PrivatePkcs8KeyDer::from(include_bytes!("../tests/fixtures/provider.example.key").as_slice());
+        let provider = Arc::new(rustls::crypto::ring::default_provider());
+        let config = rustls::ServerConfig::builder_with_provider(provider)
+            .with_safe_default_protocol_versions()
+            .unwrap()
+            .with_no_client_auth()
+            .with_single_cert(vec![certificate.clone()], key.into())
+            .unwrap();
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let port = listener.local_addr().unwrap().port();
+        let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(config));
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                let _ = acceptor.accept(stream).await;
+            }
+        });
+        let mut roots = RootCertStore::empty();
+        roots.add(certificate).unwrap();
+        (port, Tls(OnceLock::from(trusting(roots.roots))))
+    }
+
+    #[tokio::test]
+    async fn certificates_are_checked_against_roots_and_name() {
+        let (port, tls) = server().await;
+        let untrusting = Tls::default();
+        for (tls, name, trusted) in
+            [(&tls, "provider.example", true), (&tls, "other.example", false), (&untrusting, "provider.example", false)]
+        {
+            let script = Script::new(&[&["127.0.0.1"]]);
+            let target = origin(&format!("https://{name}:{port}"), true);
+            let outcome = connect(&script, tls, &target, Duration::from_secs(5)).await;
+            match outcome {
+                Ok(Connection::Tls(_)) => assert!(trusted, "{name}"),
+                Ok(Connection::Plain(_)) => panic!("{name} is not encrypted"),
+                Err(error) => assert_eq!((trusted, error), (false, HttpError::Connect), "{name}"),
+            }
+        }
     }
 
     #[tokio::test]

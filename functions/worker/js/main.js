@@ -1,0 +1,12 @@
+// The Worker's main module: a plain handler before worker-build's shim. A class with the shim's proxies around it costs
+// every request a tenth of a JSON call's CPU; here it only starts the wasm module, and starts it anew after a trap.
+import Shim from './index.js';
+
+export { RegistryObject, TenantObject } from './index.js';
+
+export default {
+  fetch(request, env, context) {
+    const host = globalThis.__gateway_host; // js/host.js
+    return host.alive() ? host.accept(request, env) : new Shim(context, env).fetch(request);
+  },
+};

@@ -1,0 +1,66 @@
+//! The Worker as core's [`Platform`]: one value per request.
+
+use std::rc::Rc;
+
+use gateway_core::ports::{Level, NoManager, Platform};
+
+use crate::call::{Call, Timer};
+use crate::host;
+use crate::isolate;
+use crate::store::Objects;
+use crate::upstream::Fetch;
+
+/// The ports of one request.
+#[derive(Clone)]
+pub(crate) struct Edge {
+    call: Rc<Call>,
+    store: Objects,
+    http: Fetch,
+}
+
+impl Edge {
+    /// The ports of `call`.
+    pub(crate) fn new(call: &Rc<Call>) -> Self {
+        Self { call: Rc::clone(call), store: Objects::new(call), http: Fetch::new(call) }
+    }
+}
+
+impl Platform for Edge {
+    type Store = Objects;
+    type Manager = NoManager;
+    type Http = Fetch;
+    type Timer = Timer;
+
+    fn store(&self) -> &Objects {
+        &self.store
+    }
+
+    fn manager(&self) -> &NoManager {
+        &NoManager
+    }
+
+    fn http(&self) -> &Fetch {
+        &self.http
+    }
+
+    fn now_ms(&self) -> u64 {
+        now_ms()
+    }
+
+    fn timer(&self, ms: u64) -> Timer {
+        self.call.timer(now_ms(), ms)
+    }
+
+    fn fill_random(&self, bytes: &mut [u8]) {
+        isolate::fill_random(bytes);
+    }
+
+    fn log(&self, level: Level, line: &str) {
+        isolate::log(level, line);
+    }
+}
+
+/// Milliseconds since the epoch. On Workers the clock stands still while nothing is awaited.
+pub(crate) fn now_ms() -> u64 {
+    host::now() as u64
+}
