@@ -6,13 +6,18 @@ import pytest
 
 from harness.canary import Canaries, assert_nothing_leaked
 from harness.gateway import Gateway
-from harness.process import Aws, Entry, Simulator
+from harness.process import Aws, Entry, Simulator, build
 
 ENTRIES = ("local", "worker", "lambda")
 
 
 def pytest_addoption(parser):
     parser.addoption("--entry", choices=ENTRIES, default="local", help="the entry of the gateway under test")
+
+
+def pytest_sessionstart(session):
+    if not hasattr(session.config, "workerinput") and not session.config.option.collectonly:
+        build(session.config.getoption("--entry"))
 
 
 def pytest_collection_modifyitems(config, items):

@@ -1,5 +1,7 @@
 """Keys of a tenant: scopes, expiry, allowed models, revocation."""
 
+import base64
+import json
 import time
 
 import pytest
@@ -201,8 +203,5 @@ class TestTokens:
 
 
 def claims_of(token):
-    import base64
-    import json
-
     part = token.split(".")[1]
     return json.loads(base64.urlsafe_b64decode(part + "=" * (-len(part) % 4)))

@@ -17,6 +17,7 @@ pub(crate) const REQUEST_HEADERS: &str = "authorization content-type content-len
 
 /// The Worker's fetch handler.
 #[wasm_bindgen]
+#[expect(clippy::needless_pass_by_value, reason = "the runtime hands values over")]
 pub fn fetch(request: JsValue, env: JsValue, _context: JsValue) -> JsValue {
     panic::install();
     isolate::prepare(&env);

@@ -97,12 +97,7 @@ impl Store for Objects {
         Ok(Loaded { head, key, stale: true })
     }
 
-    async fn swap(
-        &self,
-        tenant: TenantId,
-        expected: Option<u64>,
-        head: Option<HeadRecord>,
-    ) -> Result<Swap, PortError> {
+    async fn swap(&self, tenant: TenantId, expected: Option<u64>, head: Option<HeadRecord>) -> Result<Swap, PortError> {
         let name = tenant.to_string();
         let done = self
             .decide("store.swap", Object::Tenant(tenant), |again| {
@@ -134,7 +129,11 @@ impl Store for Objects {
         const NAME: &str = "store.keys";
         let mut fields = self.ask(NAME, Object::Tenant(tenant), Message::new(Verb::Keys).into_bytes()).await?;
         let pairs = fields.pairs().ok_or_else(|| corrupt(NAME))?;
-        pairs.into_iter().map(|(hash, record)| Some((hash_of(&hash)?, record))).collect::<Option<_>>().ok_or_else(|| corrupt(NAME))
+        pairs
+            .into_iter()
+            .map(|(hash, record)| Some((hash_of(&hash)?, record)))
+            .collect::<Option<_>>()
+            .ok_or_else(|| corrupt(NAME))
     }
 
     async fn put_secret(&self, tenant: TenantId, id: &str, record: Bytes) -> Result<(), PortError> {

@@ -106,6 +106,7 @@ struct Seen {
 
 async fn measure(plan: Plan) -> Sample {
     let (plan, tally) = (Rc::new(plan), Rc::new(Tally::default()));
+    tally.counting.set(plan.warmup.is_zero());
     let workers: Vec<_> =
         (0..plan.connections).map(|_| tokio::task::spawn_local(repeat(plan.clone(), tally.clone()))).collect();
     tokio::time::sleep(plan.warmup).await;

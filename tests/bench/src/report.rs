@@ -56,7 +56,7 @@ fn heading(facts: &Facts) -> String {
     let workerd = facts.workerd.as_ref().map(|version| format!(", {version}")).unwrap_or_default();
     let pinned = if facts.pinned { "each gateway on a CPU of its own" } else { "all on one CPU" };
     format!(
-        "Measured by `infra/bench` at {commit} on {machine}{workerd}: medians of {rounds} interleaved rounds of {secs} s, \
+        "Commit {commit}, {machine}{workerd}: medians of {rounds} interleaved rounds of {secs} s, \
          {pinned}, provider and client on the same machine. CPU is that of the gateway's process, in user and kernel mode. The floor \
          is the least that could stand in its place: for local a hyper proxy, for the Worker one of JavaScript on the same \
          workerd that passes the answer on (streams chunk by chunk); neither looks at what it passes.\n",

@@ -113,10 +113,7 @@ impl Account {
     /// Forgets settings, script and record, and ends the exchanges that are open.
     pub(crate) fn clear(&self) {
         let mut state = lock(&self.state);
-        *state = State {
-            generation: state.generation + 1,
-            ..State::default()
-        };
+        *state = State { generation: state.generation + 1, ..State::default() };
         drop(state);
         self.reset.notify_waiters();
     }
@@ -168,10 +165,7 @@ impl Account {
             client_closed: false,
             finished: false,
         });
-        Ticket {
-            number,
-            generation: state.generation,
-        }
+        Ticket { number, generation: state.generation }
     }
 
     /// Changes the record of a call, if it is still kept.
@@ -180,21 +174,14 @@ impl Account {
         if state.generation != ticket.generation {
             return;
         }
-        let Some(call) = state
-            .calls
-            .iter_mut()
-            .rev()
-            .find(|call| call.number == ticket.number)
-        else {
+        let Some(call) = state.calls.iter_mut().rev().find(|call| call.number == ticket.number) else {
             return;
         };
         let before = call.body.len();
         change(call);
         let after = call.body.len();
         state.recorded = (state.recorded + after).saturating_sub(before);
-        while state.calls.len() > MAX_CALLS
-            || (state.recorded > MAX_RECORDED_BYTES && state.calls.len() > 1)
-        {
+        while state.calls.len() > MAX_CALLS || (state.recorded > MAX_RECORDED_BYTES && state.calls.len() > 1) {
             let gone = state.calls.pop_front().map_or(0, |call| call.body.len());
             state.recorded = state.recorded.saturating_sub(gone);
         }
@@ -207,8 +194,7 @@ impl Account {
 
     /// Takes the next step if it is to hang before the body is read.
     pub(crate) fn hangs_at_accept(&self) -> bool {
-        self.take_step(|step| step.hang == Some(Hang::Accept))
-            .is_some()
+        self.take_step(|step| step.hang == Some(Hang::Accept)).is_some()
     }
 
     fn take_step(&self, wanted: impl FnOnce(&Step) -> bool) -> Option<Step> {
@@ -233,9 +219,7 @@ pub(crate) fn unix_seconds() -> i64 {
 }
 
 fn unix_ms() -> u64 {
-    let since = SystemTime::now()
-        .duration_since(UNIX_EPOCH)
-        .unwrap_or_default();
+    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_millis()).unwrap_or_default()
 }
 

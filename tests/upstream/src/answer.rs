@@ -29,11 +29,7 @@ impl Answer {
 
     /// An answer with a body sent whole.
     pub(crate) fn whole(status: u16, content_type: &str, body: Vec<u8>) -> Self {
-        Self {
-            status,
-            headers: vec![header("content-type", content_type)],
-            body: Body::Whole(body),
-        }
+        Self { status, headers: vec![header("content-type", content_type)], body: Body::Whole(body) }
     }
 
     /// An SSE stream; each text is one rendered event.

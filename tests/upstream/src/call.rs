@@ -31,14 +31,7 @@ pub(crate) async fn exchange(
     kept
 }
 
-async fn answered(
-    conn: &mut Conn,
-    head: &Head,
-    account: &Account,
-    ticket: Ticket,
-    name: &str,
-    path: &str,
-) -> bool {
+async fn answered(conn: &mut Conn, head: &Head, account: &Account, ticket: Ticket, name: &str, path: &str) -> bool {
     let mut violations = headers::violations(head);
     if head.target.contains('?') {
         violations.push("the URL has a query".to_owned());
@@ -58,18 +51,14 @@ async fn answered(
             return false;
         }
         Err(ReadError::Malformed(why)) => {
-            account.update(ticket, |call| {
-                call.violations.push(format!("malformed request: {why}"))
-            });
+            account.update(ticket, |call| call.violations.push(format!("malformed request: {why}")));
             let mut plan = fault::plain(openai::bad_request(why));
             plan.end = End::Close;
             send::send(conn, plan).await;
             return false;
         }
     };
-    account.update(ticket, |call| {
-        call.body = String::from_utf8_lossy(&body).into_owned()
-    });
+    account.update(ticket, |call| call.body = String::from_utf8_lossy(&body).into_owned());
 
     let settings = account.settings();
     let ask = Ask {
@@ -94,11 +83,7 @@ async fn answered(
             fault::plan(answer, &step, account.event_delay())
         }
         Err(refused) => {
-            let Refused {
-                answer,
-                message,
-                violation,
-            } = *refused;
+            let Refused { answer, message, violation } = *refused;
             account.update(ticket, |call| {
                 call.violations.extend(violation.then(|| message.clone()));
                 call.refused = Some(message);
@@ -115,8 +100,5 @@ async fn answered(
         call.sent_bytes = progress.body_bytes;
         call.client_closed = outcome == Outcome::ClientGone;
     });
-    outcome == Outcome::Kept
-        && head
-            .value("connection")
-            .is_none_or(|v| !v.eq_ignore_ascii_case("close"))
+    outcome == Outcome::Kept && head.value("connection").is_none_or(|v| !v.eq_ignore_ascii_case("close"))
 }

@@ -17,18 +17,10 @@ pub(crate) fn plain(answer: Answer) -> Plan {
 }
 
 /// The answer that a step puts in the place of the normal one, where it does.
-pub(crate) fn replaced(
-    step: &Step,
-    key: &str,
-    error_body: impl FnOnce(u16) -> Answer,
-) -> Option<Answer> {
+pub(crate) fn replaced(step: &Step, key: &str, error_body: impl FnOnce(u16) -> Answer) -> Option<Answer> {
     let status = step.status.unwrap_or(200);
     if let Some(redirect) = &step.redirect {
-        let answer = Answer {
-            status: redirect.status,
-            headers: Vec::new(),
-            body: Body::Whole(Vec::new()),
-        };
+        let answer = Answer { status: redirect.status, headers: Vec::new(), body: Body::Whole(Vec::new()) };
         return Some(answer.add("location", &redirect.location));
     }
     if step.echo_key == Some(EchoKey::Body) {
@@ -42,24 +34,16 @@ pub(crate) fn replaced(
         return Some(answer);
     }
     if let Some(encoded) = &step.raw_body {
-        let body = STANDARD
-            .decode(encoded)
-            .unwrap_or_else(|_| encoded.clone().into_bytes());
+        let body = STANDARD.decode(encoded).unwrap_or_else(|_| encoded.clone().into_bytes());
         return Some(Answer::whole(status, "application/json", body));
     }
     match &step.body {
-        Some(Value::String(text)) => Some(Answer::whole(
-            status,
-            "text/plain; charset=utf-8",
-            text.clone().into_bytes(),
-        )),
+        Some(Value::String(text)) => {
+            Some(Answer::whole(status, "text/plain; charset=utf-8", text.clone().into_bytes()))
+        }
         Some(body) => Some(Answer::json(status, body)),
         None => match status {
-            100..=199 | 204 | 304 => Some(Answer {
-                status,
-                headers: Vec::new(),
-                body: Body::Empty,
-            }),
+            100..=199 | 204 | 304 => Some(Answer { status, headers: Vec::new(), body: Body::Empty }),
             300.. => Some(error_body(status)),
             _ => None,
         },
@@ -81,15 +65,10 @@ pub(crate) fn plan(mut answer: Answer, step: &Step, event_delay: Duration) -> Pl
     };
     let length = pieces.iter().map(Vec::len).sum::<usize>();
     let announced = announced_length(step, length, stream);
-    let mut end = if announced.is_some_and(|said| said != length) || answer.status < 200 {
-        End::Close
-    } else {
-        End::Keep
-    };
+    let mut end =
+        if announced.is_some_and(|said| said != length) || answer.status < 200 { End::Close } else { End::Keep };
 
-    let delay = step
-        .chunk_delay_ms
-        .map_or(event_delay, Duration::from_millis);
+    let delay = step.chunk_delay_ms.map_or(event_delay, Duration::from_millis);
     let mut pieces = timed(pieces, step, if stream { delay } else { Duration::ZERO });
     let mut keep = usize::MAX;
     if let Some(at) = step.clean_end_at {
@@ -109,8 +88,7 @@ pub(crate) fn plan(mut answer: Answer, step: &Step, event_delay: Duration) -> Pl
         end = End::Reset;
     }
 
-    let chunked =
-        announced.is_none() && length_allowed(answer.status) && step.raw_response.is_none();
+    let chunked = announced.is_none() && length_allowed(answer.status) && step.raw_response.is_none();
     let framing = match announced {
         Some(said) if length_allowed(answer.status) => format!("content-length: {said}\r\n"),
         _ if chunked => "transfer-encoding: chunked\r\n".to_owned(),
@@ -118,11 +96,7 @@ pub(crate) fn plan(mut answer: Answer, step: &Step, event_delay: Duration) -> Pl
     };
     let mut head = Some(head(answer.status, &answer.headers, &framing));
     if let Some(raw) = &step.raw_response {
-        head = Some(
-            STANDARD
-                .decode(raw)
-                .unwrap_or_else(|_| raw.clone().into_bytes()),
-        );
+        head = Some(STANDARD.decode(raw).unwrap_or_else(|_| raw.clone().into_bytes()));
         pieces.clear();
         end = if step.rst { End::Reset } else { End::Close };
     }
@@ -136,14 +110,7 @@ pub(crate) fn plan(mut answer: Answer, step: &Step, event_delay: Duration) -> Pl
         };
     }
     let chunked = chunked && head.is_some();
-    Plan {
-        wait: Duration::from_millis(step.delay_ms),
-        status: answer.status,
-        head,
-        pieces,
-        chunked,
-        end,
-    }
+    Plan { wait: Duration::from_millis(step.delay_ms), status: answer.status, head, pieces, chunked, end }
 }
 
 /// Headers the step adds or replaces, and padding.
@@ -162,11 +129,7 @@ fn decorate(answer: &mut Answer, step: &Step) {
     if let Some(value) = &step.set_cookie {
         answer.headers.push(header("set-cookie", value));
     }
-    let given = |name: &str| {
-        step.headers
-            .iter()
-            .any(|(n, _)| n.eq_ignore_ascii_case(name))
-    };
+    let given = |name: &str| step.headers.iter().any(|(n, _)| n.eq_ignore_ascii_case(name));
     answer.headers.retain(|(name, _)| !given(name));
     answer.headers.extend(step.headers.iter().cloned());
     let mut left = step.big_headers.unwrap_or_default();
@@ -175,9 +138,7 @@ fn decorate(answer: &mut Answer, step: &Step) {
             break;
         }
         let length = left.min(1000);
-        answer
-            .headers
-            .push((format!("x-big-{number}"), "h".repeat(length)));
+        answer.headers.push((format!("x-big-{number}"), "h".repeat(length)));
         left -= length;
     }
     if let Some(size) = &step.oversize {
@@ -217,40 +178,21 @@ fn timed(pieces: Vec<Vec<u8>>, step: &Step, delay: Duration) -> Vec<Piece> {
     if let Some(drip) = &step.drip {
         let wait = Duration::from_millis(drip.every_ms);
         let whole = pieces.concat();
-        return whole
-            .chunks(drip.bytes.max(1))
-            .map(|part| Piece {
-                wait,
-                bytes: part.to_vec(),
-            })
-            .collect();
+        return whole.chunks(drip.bytes.max(1)).map(|part| Piece { wait, bytes: part.to_vec() }).collect();
     }
     match step.split_every {
         // Without a pause the edges of events do not matter: pieces may hold the end of one and the start of the next.
         Some(size) if delay.is_zero() => {
             let whole = pieces.concat();
-            whole
-                .chunks(size.max(1))
-                .map(|part| Piece {
-                    wait: Duration::ZERO,
-                    bytes: part.to_vec(),
-                })
-                .collect()
+            whole.chunks(size.max(1)).map(|part| Piece { wait: Duration::ZERO, bytes: part.to_vec() }).collect()
         }
         split => {
             let mut out = Vec::new();
             for (number, piece) in pieces.into_iter().enumerate() {
                 let size = split.unwrap_or(piece.len()).max(1);
                 for (at, part) in piece.chunks(size).enumerate() {
-                    let wait = if at == 0 && number > 0 {
-                        delay
-                    } else {
-                        Duration::ZERO
-                    };
-                    out.push(Piece {
-                        wait,
-                        bytes: part.to_vec(),
-                    });
+                    let wait = if at == 0 && number > 0 { delay } else { Duration::ZERO };
+                    out.push(Piece { wait, bytes: part.to_vec() });
                 }
             }
             out
@@ -321,13 +263,7 @@ fn gzip(plain: &[u8]) -> Vec<u8> {
 
 fn crc32(bytes: &[u8]) -> u32 {
     let update = |state: u32, byte: &u8| {
-        (0..8).fold(state ^ u32::from(*byte), |s, _| {
-            if s & 1 == 1 {
-                (s >> 1) ^ 0xedb8_8320
-            } else {
-                s >> 1
-            }
-        })
+        (0..8).fold(state ^ u32::from(*byte), |s, _| if s & 1 == 1 { (s >> 1) ^ 0xedb8_8320 } else { s >> 1 })
     };
     !bytes.iter().fold(u32::MAX, update)
 }
@@ -344,15 +280,9 @@ mod tests {
 
     #[test]
     fn truncation_counts_across_pieces() {
-        let piece = |text: &str| Piece {
-            wait: Duration::ZERO,
-            bytes: text.as_bytes().to_vec(),
-        };
+        let piece = |text: &str| Piece { wait: Duration::ZERO, bytes: text.as_bytes().to_vec() };
         let mut pieces = vec![piece("abc"), piece("def"), piece("ghi")];
         truncate(&mut pieces, 4);
-        assert_eq!(
-            pieces.iter().map(|p| p.bytes.clone()).collect::<Vec<_>>(),
-            [b"abc".to_vec(), b"d".to_vec()]
-        );
+        assert_eq!(pieces.iter().map(|p| p.bytes.clone()).collect::<Vec<_>>(), [b"abc".to_vec(), b"d".to_vec()]);
     }
 }

@@ -16,29 +16,17 @@ const FORBIDDEN: &[&str] = &[
     "x-api-key",
     "x-real-ip",
 ];
-const FORBIDDEN_PREFIXES: &[&str] = &[
-    "x-forwarded-",
-    "x-stainless-",
-    "x-amz-",
-    "x-amzn-",
-    "x-gateway-",
-];
+const FORBIDDEN_PREFIXES: &[&str] = &["x-forwarded-", "x-stainless-", "x-amz-", "x-amzn-", "x-gateway-"];
 
 /// One sentence for each rule that the headers of a request break.
 pub(crate) fn violations(head: &Head) -> Vec<String> {
     let mut found = Vec::new();
     for (at, (name, value)) in head.headers.iter().enumerate() {
-        let forbidden = FORBIDDEN.contains(&name.as_str())
-            || FORBIDDEN_PREFIXES.iter().any(|p| name.starts_with(p));
+        let forbidden = FORBIDDEN.contains(&name.as_str()) || FORBIDDEN_PREFIXES.iter().any(|p| name.starts_with(p));
         if forbidden {
             found.push(format!("header {name} must not be forwarded"));
         }
-        if head
-            .headers
-            .iter()
-            .take(at)
-            .any(|(earlier, _)| earlier == name)
-        {
+        if head.headers.iter().take(at).any(|(earlier, _)| earlier == name) {
             found.push(format!("header {name} is sent more than once"));
         }
         match name.as_str() {
@@ -59,9 +47,7 @@ pub(crate) fn violations(head: &Head) -> Vec<String> {
 }
 
 fn connection_options(value: &str, head: &Head) -> Vec<String> {
-    let options = value
-        .split(',')
-        .map(|option| option.trim().to_ascii_lowercase());
+    let options = value.split(',').map(|option| option.trim().to_ascii_lowercase());
     options
         .filter(|option| !matches!(option.as_str(), "keep-alive" | "close"))
         .map(|option| match head.value(&option) {
@@ -72,9 +58,6 @@ fn connection_options(value: &str, head: &Head) -> Vec<String> {
 }
 
 fn is_json(content_type: &str) -> bool {
-    let mut parts = content_type
-        .split(';')
-        .map(|part| part.trim().to_ascii_lowercase());
-    parts.next().as_deref() == Some("application/json")
-        && parts.all(|parameter| parameter == "charset=utf-8")
+    let mut parts = content_type.split(';').map(|part| part.trim().to_ascii_lowercase());
+    parts.next().as_deref() == Some("application/json") && parts.all(|parameter| parameter == "charset=utf-8")
 }

@@ -43,10 +43,7 @@ impl From<io::Error> for ReadError {
 
 impl Conn {
     pub(crate) fn new(stream: TcpStream) -> Self {
-        Self {
-            stream,
-            unread: Vec::new(),
-        }
+        Self { stream, unread: Vec::new() }
     }
 
     /// Reads the next request head; `Closed` when the client is done.
@@ -58,27 +55,15 @@ impl Conn {
 
     /// Reads the body that `head` announces.
     pub(crate) async fn body(&mut self, head: &Head) -> Result<Vec<u8>, ReadError> {
-        if head
-            .value("expect")
-            .is_some_and(|v| v.eq_ignore_ascii_case("100-continue"))
-        {
-            self.stream
-                .write_all(b"HTTP/1.1 100 Continue\r\n\r\n")
-                .await?;
+        if head.value("expect").is_some_and(|v| v.eq_ignore_ascii_case("100-continue")) {
+            self.stream.write_all(b"HTTP/1.1 100 Continue\r\n\r\n").await?;
         }
-        match (
-            head.value("transfer-encoding"),
-            head.value("content-length"),
-        ) {
-            (Some(_), Some(_)) => Err(ReadError::Malformed(
-                "both transfer-encoding and content-length",
-            )),
+        match (head.value("transfer-encoding"), head.value("content-length")) {
+            (Some(_), Some(_)) => Err(ReadError::Malformed("both transfer-encoding and content-length")),
             (Some(coding), None) if coding.eq_ignore_ascii_case("chunked") => self.chunked().await,
             (Some(_), None) => Err(ReadError::Malformed("unknown transfer-encoding")),
             (None, Some(length)) => {
-                let length = length
-                    .parse()
-                    .map_err(|_| ReadError::Malformed("content-length is not a number"))?;
+                let length = length.parse().map_err(|_| ReadError::Malformed("content-length is not a number"))?;
                 self.exactly(length).await
             }
             (None, None) => Ok(Vec::new()),
@@ -90,8 +75,7 @@ impl Conn {
         loop {
             let line = self.line().await?;
             let size = line.split(';').next().unwrap_or_default().trim();
-            let size =
-                usize::from_str_radix(size, 16).map_err(|_| ReadError::Malformed("chunk size"))?;
+            let size = usize::from_str_radix(size, 16).map_err(|_| ReadError::Malformed("chunk size"))?;
             if size == 0 {
                 while !self.line().await?.is_empty() {}
                 return Ok(body);
@@ -149,10 +133,7 @@ impl Conn {
 impl Head {
     /// The value of the first header of this (lower-case) name.
     pub(crate) fn value(&self, name: &str) -> Option<&str> {
-        self.headers
-            .iter()
-            .find(|(n, _)| n == name)
-            .map(|(_, v)| v.as_str())
+        self.headers.iter().find(|(n, _)| n == name).map(|(_, v)| v.as_str())
     }
 
     /// The target without its query.
@@ -165,25 +146,18 @@ fn parse_head(bytes: &[u8]) -> Result<Head, ReadError> {
     let text = String::from_utf8_lossy(bytes);
     let mut lines = text.split("\r\n");
     let mut first = lines.next().unwrap_or_default().split(' ');
-    let (Some(method), Some(target), Some("HTTP/1.1"), None) =
-        (first.next(), first.next(), first.next(), first.next())
+    let (Some(method), Some(target), Some("HTTP/1.1"), None) = (first.next(), first.next(), first.next(), first.next())
     else {
         return Err(ReadError::Malformed("request line"));
     };
     let headers = lines.map(|line| {
-        let (name, value) = line
-            .split_once(':')
-            .ok_or(ReadError::Malformed("header without colon"))?;
+        let (name, value) = line.split_once(':').ok_or(ReadError::Malformed("header without colon"))?;
         if name.is_empty() || name.contains([' ', '\t']) {
             return Err(ReadError::Malformed("space in a header name"));
         }
         Ok((name.to_ascii_lowercase(), value.trim().to_owned()))
     });
-    Ok(Head {
-        method: method.to_owned(),
-        target: target.to_owned(),
-        headers: headers.collect::<Result<_, _>>()?,
-    })
+    Ok(Head { method: method.to_owned(), target: target.to_owned(), headers: headers.collect::<Result<_, _>>()? })
 }
 
 #[cfg(test)]
@@ -194,24 +168,16 @@ mod tests {
     fn a_head_keeps_order_and_repetition() {
         let head = parse_head(b"POST /v1/x?y=1 HTTP/1.1\r\nHost: a\r\nX-A: 1\r\nx-a:  2 ");
         let seen = head.map(|head| (head.path().to_owned(), head.headers)).ok();
-        let headers =
-            [("host", "a"), ("x-a", "1"), ("x-a", "2")].map(|(n, v)| (n.to_owned(), v.to_owned()));
+        let headers = [("host", "a"), ("x-a", "1"), ("x-a", "2")].map(|(n, v)| (n.to_owned(), v.to_owned()));
         assert_eq!(seen, Some(("/v1/x".to_owned(), headers.to_vec())));
     }
 
     #[test]
     fn what_is_not_a_head_is_refused() {
-        for head in [
-            "GET /",
-            "GET / HTTP/1.0",
-            "GET / a HTTP/1.1",
-            "GET / HTTP/1.1\r\nno colon",
-            "GET / HTTP/1.1\r\nx y: 1",
-        ] {
-            assert!(
-                matches!(parse_head(head.as_bytes()), Err(ReadError::Malformed(_))),
-                "{head}"
-            );
+        for head in
+            ["GET /", "GET / HTTP/1.0", "GET / a HTTP/1.1", "GET / HTTP/1.1\r\nno colon", "GET / HTTP/1.1\r\nx y: 1"]
+        {
+            assert!(matches!(parse_head(head.as_bytes()), Err(ReadError::Malformed(_))), "{head}");
         }
     }
 }

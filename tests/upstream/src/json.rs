@@ -44,9 +44,7 @@ impl<'de> Visitor<'de> for UniqueVisitor {
     }
 
     fn visit_f64<E: Error>(self, value: f64) -> Result<Value, E> {
-        Number::from_f64(value)
-            .map(Value::Number)
-            .ok_or_else(|| E::custom("number out of range"))
+        Number::from_f64(value).map(Value::Number).ok_or_else(|| E::custom("number out of range"))
     }
 
     fn visit_str<E>(self, value: &str) -> Result<Value, E> {
@@ -80,24 +78,12 @@ mod tests {
     #[test]
     fn a_document_is_kept_as_it_is() {
         let text = r#"{"b":[1,-2,0.5,null,true,"x"],"a":{"b":{}}}"#;
-        assert_eq!(
-            parse(text.as_bytes())
-                .map(|value| value.to_string())
-                .ok()
-                .as_deref(),
-            Some(text)
-        );
+        assert_eq!(parse(text.as_bytes()).map(|value| value.to_string()).ok().as_deref(), Some(text));
     }
 
     #[test]
     fn duplicates_are_refused_at_any_depth() {
-        for text in [
-            r#"{"a":1,"a":1}"#,
-            r#"[{"a":{"b":1,"\u0062":2}}]"#,
-            "{} {}",
-            "",
-            "{\"a\":1",
-        ] {
+        for text in [r#"{"a":1,"a":1}"#, r#"[{"a":{"b":1,"\u0062":2}}]"#, "{} {}", "", "{\"a\":1"] {
             assert!(parse(text.as_bytes()).is_err(), "{text}");
         }
     }

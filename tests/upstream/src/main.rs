@@ -29,9 +29,7 @@ async fn main() -> ExitCode {
 fn arguments(mut given: impl Iterator<Item = String>) -> Result<(String, u16), String> {
     let (mut host, mut port) = ("127.0.0.1".to_owned(), 0);
     while let Some(flag) = given.next() {
-        let value = given
-            .next()
-            .ok_or_else(|| format!("{flag} needs a value"))?;
+        let value = given.next().ok_or_else(|| format!("{flag} needs a value"))?;
         match flag.as_str() {
             "--host" => host = value,
             "--port" => port = value.parse().map_err(|_| format!("not a port: {value}"))?,

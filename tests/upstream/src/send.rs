@@ -113,11 +113,7 @@ async fn carry_out(mut write: WriteHalf<'_>, plan: Plan, progress: &mut Progress
     }
 }
 
-async fn written(
-    write: &mut WriteHalf<'_>,
-    plan: Plan,
-    progress: &mut Progress,
-) -> std::io::Result<End> {
+async fn written(write: &mut WriteHalf<'_>, plan: Plan, progress: &mut Progress) -> std::io::Result<End> {
     pause(plan.wait).await;
     let mut out = plan.head.unwrap_or_default();
     let proper_end = plan.chunked && matches!(plan.end, End::Keep | End::Close);

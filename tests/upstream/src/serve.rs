@@ -69,17 +69,8 @@ async fn one_request(conn: &mut Conn, head: &Head, connection: u64, accounts: &A
         return reply(conn, answer, true).await;
     }
     match place(path) {
-        Some((name, rest)) => {
-            call::exchange(conn, head, connection, &accounts.of(name), name, rest).await
-        }
-        None => {
-            reply(
-                conn,
-                Answer::json(404, &json!({"error": format!("no account at {path}")})),
-                false,
-            )
-            .await
-        }
+        Some((name, rest)) => call::exchange(conn, head, connection, &accounts.of(name), name, rest).await,
+        None => reply(conn, Answer::json(404, &json!({"error": format!("no account at {path}")})), false).await,
     }
 }
 
@@ -95,10 +86,7 @@ fn place(path: &str) -> Option<(&str, &str)> {
 }
 
 fn malformed(why: &str) -> Answer {
-    Answer::json(
-        400,
-        &json!({"error": {"message": why, "type": "invalid_request_error", "param": null, "code": null}}),
-    )
+    Answer::json(400, &json!({"error": {"message": why, "type": "invalid_request_error", "param": null, "code": null}}))
 }
 
 async fn reply(conn: &mut Conn, answer: Answer, keep: bool) -> bool {
@@ -117,10 +105,7 @@ mod tests {
     fn a_path_names_its_account() {
         let cases = [
             ("/v1/models", Some(("default", "/v1/models"))),
-            (
-                "/a-1/v1/chat/completions",
-                Some(("a-1", "/v1/chat/completions")),
-            ),
+            ("/a-1/v1/chat/completions", Some(("a-1", "/v1/chat/completions"))),
             ("/A/v1/models", None),
             ("/a", None),
             ("/", None),

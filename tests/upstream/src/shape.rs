@@ -5,14 +5,8 @@
 use serde_json::{Map, Value};
 
 /// Members that belong to a gateway. A provider that receives one was sent something it should never see.
-const GATEWAY_ONLY: &[&str] = &[
-    "cache",
-    "cache_control",
-    "input_type",
-    "reasoning_content",
-    "router",
-    "thinking_blocks",
-];
+const GATEWAY_ONLY: &[&str] =
+    &["cache", "cache_control", "input_type", "reasoning_content", "router", "thinking_blocks"];
 /// Members with this prefix are accepted anywhere, to test that unknown members survive.
 pub(crate) const FREE_PREFIX: &str = "x_";
 
@@ -61,69 +55,36 @@ pub(crate) struct Refusal {
 
 /// A member that must be there.
 pub(crate) const fn needed(name: &'static str, kind: Kind) -> Member {
-    Member {
-        name,
-        kind,
-        required: true,
-        nullable: false,
-    }
+    Member { name, kind, required: true, nullable: false }
 }
 
 /// A member that must be there and may be null.
 pub(crate) const fn needed_or_null(name: &'static str, kind: Kind) -> Member {
-    Member {
-        name,
-        kind,
-        required: true,
-        nullable: true,
-    }
+    Member { name, kind, required: true, nullable: true }
 }
 
 /// A member that may be absent or null.
 pub(crate) const fn optional(name: &'static str, kind: Kind) -> Member {
-    Member {
-        name,
-        kind,
-        required: false,
-        nullable: true,
-    }
+    Member { name, kind, required: false, nullable: true }
 }
 
 /// A member that may be absent but not null.
 pub(crate) const fn set(name: &'static str, kind: Kind) -> Member {
-    Member {
-        name,
-        kind,
-        required: false,
-        nullable: false,
-    }
+    Member { name, kind, required: false, nullable: false }
 }
 
 impl Refusal {
     pub(crate) fn of(param: &str, code: &'static str, message: String) -> Self {
-        Self {
-            message,
-            param: Some(param.to_owned()),
-            code: Some(code),
-            violation: false,
-        }
+        Self { message, param: Some(param.to_owned()), code: Some(code), violation: false }
     }
 
     /// A refusal without a code of its own.
     pub(crate) fn plain(param: &str, message: &str) -> Self {
-        Self {
-            message: message.to_owned(),
-            param: Some(param.to_owned()),
-            code: None,
-            violation: false,
-        }
+        Self { message: message.to_owned(), param: Some(param.to_owned()), code: None, violation: false }
     }
 
     fn kind(param: &str, expected: &str, value: &Value) -> Self {
-        let message = format!(
-            "Invalid type for '{param}': expected {expected}, but got {} instead.",
-            kind_of(value)
-        );
+        let message = format!("Invalid type for '{param}': expected {expected}, but got {} instead.", kind_of(value));
         Self::of(param, "invalid_type", message)
     }
 
@@ -131,9 +92,7 @@ impl Refusal {
         Self::of(
             param,
             code,
-            format!(
-                "Invalid '{param}': {what} value. Expected a value {bound}, but got {value} instead."
-            ),
+            format!("Invalid '{param}': {what} value. Expected a value {bound}, but got {value} instead."),
         )
     }
 }
@@ -148,28 +107,16 @@ impl Shape {
                 Some(member) => member.kind.check(value, &here)?,
                 None if name.starts_with(FREE_PREFIX) => {}
                 None => {
-                    let mut refusal = Refusal::of(
-                        &here,
-                        "unknown_parameter",
-                        format!("Unknown parameter: '{here}'."),
-                    );
+                    let mut refusal = Refusal::of(&here, "unknown_parameter", format!("Unknown parameter: '{here}'."));
                     refusal.violation = GATEWAY_ONLY.contains(&name.as_str());
                     return Err(refusal);
                 }
             }
         }
-        match self
-            .0
-            .iter()
-            .find(|member| member.required && !object.contains_key(member.name))
-        {
+        match self.0.iter().find(|member| member.required && !object.contains_key(member.name)) {
             Some(missing) => {
                 let here = join(path, missing.name);
-                Err(Refusal::of(
-                    &here,
-                    "missing_required_parameter",
-                    format!("Missing required parameter: '{here}'."),
-                ))
+                Err(Refusal::of(&here, "missing_required_parameter", format!("Missing required parameter: '{here}'.")))
             }
             None => Ok(()),
         }
@@ -230,9 +177,7 @@ impl Kind {
                 Some(_) => Ok(()),
                 None => Err(Refusal::kind(path, self.name(), value)),
             },
-            (Self::OneOf(allowed), Value::String(text)) => {
-                one_of(allowed.iter().copied(), text, path)
-            }
+            (Self::OneOf(allowed), Value::String(text)) => one_of(allowed.iter().copied(), text, path),
             (Self::Object(shape), Value::Object(object)) => shape.check(object, path),
             (Self::List(kind, least, most), Value::Array(list)) => {
                 if list.len() < *least {
@@ -255,9 +200,7 @@ impl Kind {
                         ),
                     ));
                 }
-                list.iter()
-                    .enumerate()
-                    .try_for_each(|(at, item)| kind.check(item, &format!("{path}[{at}]")))
+                list.iter().enumerate().try_for_each(|(at, item)| kind.check(item, &format!("{path}[{at}]")))
             }
             (Self::Either(kinds), _) => either(kinds, value, path),
             (Self::Tagged(tag, shapes), Value::Object(object)) => {
@@ -301,27 +244,17 @@ fn either(kinds: &[Kind], value: &Value, path: &str) -> Result<(), Refusal> {
     for kind in kinds {
         match kind.check(value, path) {
             Ok(()) => return Ok(()),
-            Err(refusal)
-                if refusal.code == Some("invalid_type")
-                    && refusal.param.as_deref() == Some(path) => {}
+            Err(refusal) if refusal.code == Some("invalid_type") && refusal.param.as_deref() == Some(path) => {}
             // An objection to a value says more than one to a type.
-            Err(_)
-                if objection
-                    .as_ref()
-                    .is_some_and(|earlier| earlier.code != Some("invalid_type")) => {}
+            Err(_) if objection.as_ref().is_some_and(|earlier| earlier.code != Some("invalid_type")) => {}
             Err(refusal) => objection = Some(refusal),
         }
     }
     let names: Vec<&str> = kinds.iter().map(Kind::name).collect();
-    Err(objection
-        .unwrap_or_else(|| Refusal::kind(path, &format!("one of {}", names.join(" or ")), value)))
+    Err(objection.unwrap_or_else(|| Refusal::kind(path, &format!("one of {}", names.join(" or ")), value)))
 }
 
-fn one_of<'a>(
-    allowed: impl Iterator<Item = &'a str>,
-    found: &str,
-    path: &str,
-) -> Result<(), Refusal> {
+fn one_of<'a>(allowed: impl Iterator<Item = &'a str>, found: &str, path: &str) -> Result<(), Refusal> {
     let allowed: Vec<&str> = allowed.collect();
     if allowed.contains(&found) {
         return Ok(());
@@ -330,19 +263,12 @@ fn one_of<'a>(
     Err(Refusal::of(
         path,
         "invalid_value",
-        format!(
-            "Invalid value: '{found}'. Supported values are: {}.",
-            list.join(", ")
-        ),
+        format!("Invalid value: '{found}'. Supported values are: {}.", list.join(", ")),
     ))
 }
 
 fn join(path: &str, name: &str) -> String {
-    if path.is_empty() {
-        name.to_owned()
-    } else {
-        format!("{path}.{name}")
-    }
+    if path.is_empty() { name.to_owned() } else { format!("{path}.{name}") }
 }
 
 fn kind_of(value: &Value) -> &'static str {

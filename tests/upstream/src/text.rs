@@ -41,9 +41,9 @@ pub(crate) fn tokens(text: &str) -> u64 {
 
 /// FNV-1a, finished by one round of splitmix64.
 pub(crate) fn hash(bytes: &[u8]) -> u64 {
-    let raw = bytes.iter().fold(0xcbf2_9ce4_8422_2325_u64, |state, byte| {
-        (state ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
-    });
+    let raw = bytes
+        .iter()
+        .fold(0xcbf2_9ce4_8422_2325_u64, |state, byte| (state ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3));
     mix(raw)
 }
 
@@ -57,12 +57,7 @@ pub(crate) fn vector(seed: u64, dimensions: usize) -> Vec<f32> {
             f32::from(high) / 32_768.0 - 1.0
         })
         .collect();
-    let norm = raw
-        .iter()
-        .map(|part| part * part)
-        .sum::<f32>()
-        .sqrt()
-        .max(f32::MIN_POSITIVE);
+    let norm = raw.iter().map(|part| part * part).sum::<f32>().sqrt().max(f32::MIN_POSITIVE);
     raw.into_iter().map(|part| part / norm).collect()
 }
 
@@ -74,10 +69,7 @@ pub(crate) fn sample(schema: &Value, text: &str) -> Value {
     if let Some(first) = schema.get("enum").and_then(|list| list.get(0)) {
         return first.clone();
     }
-    let kind = schema
-        .get("type")
-        .map(|kind| kind.get(0).unwrap_or(kind))
-        .and_then(Value::as_str);
+    let kind = schema.get("type").map(|kind| kind.get(0).unwrap_or(kind)).and_then(Value::as_str);
     match kind {
         Some("string") => json!(text),
         Some("integer") => schema.get("minimum").cloned().unwrap_or(json!(1)),
@@ -90,10 +82,7 @@ pub(crate) fn sample(schema: &Value, text: &str) -> Value {
         Some("null") => Value::Null,
         _ => {
             let properties = schema.get("properties").and_then(Value::as_object);
-            let members = properties
-                .into_iter()
-                .flatten()
-                .map(|(name, schema)| (name.clone(), sample(schema, text)));
+            let members = properties.into_iter().flatten().map(|(name, schema)| (name.clone(), sample(schema, text)));
             Value::Object(members.collect::<Map<_, _>>())
         }
     }

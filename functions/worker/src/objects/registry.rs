@@ -54,13 +54,7 @@ impl RegistryObject {
         Ok(rows.first().and_then(|row| row.blob(0)))
     }
 
-    fn swap(
-        &self,
-        name: &str,
-        expected: Option<&Bytes>,
-        entry: Option<&Bytes>,
-        again: bool,
-    ) -> Result<bool, JsValue> {
+    fn swap(&self, name: &str, expected: Option<&Bytes>, entry: Option<&Bytes>, again: bool) -> Result<bool, JsValue> {
         let current = self.entry(name)?;
         if again && current.as_ref() == entry {
             return Ok(true);

@@ -155,9 +155,7 @@ impl TenantObject {
             return Ok(false);
         }
         match head {
-            Some(head) => {
-                self.tables.query(PUT_HEAD, &[Column::Number(head.version), Column::Blob(&head.bytes)])?
-            }
+            Some(head) => self.tables.query(PUT_HEAD, &[Column::Number(head.version), Column::Blob(&head.bytes)])?,
             None => self.tables.query("DELETE FROM head", &[])?,
         };
         Ok(true)
@@ -190,7 +188,10 @@ impl TenantObject {
         }
         if !orphans.is_empty() {
             let count = orphans.len();
-            isolate::log(Level::Warn, &format!(r#"{{"level":"warn","message":"orphaned secrets removed","count":{count}}}"#));
+            isolate::log(
+                Level::Warn,
+                &format!(r#"{{"level":"warn","message":"orphaned secrets removed","count":{count}}}"#),
+            );
         }
         Ok(orphans.len())
     }
@@ -210,12 +211,8 @@ impl TenantObject {
         let rows = self.tables.query("SELECT tenant FROM publication", &[])?;
         let tenant = rows.first().map(|row| row.bytes(0)).and_then(|name| String::from_utf8(name.into()).ok());
         let Some(tenant) = tenant else { return Ok(()) };
-        let copy = Copy {
-            sequence,
-            head: self.head()?,
-            keys: self.tables.pairs(KEYS)?,
-            secrets: self.tables.pairs(SECRETS)?,
-        };
+        let copy =
+            Copy { sequence, head: self.head()?, keys: self.tables.pairs(KEYS)?, secrets: self.tables.pairs(SECRETS)? };
         let bytes = copy.encode();
         if bytes.len() > Copy::MOST_BYTES {
             isolate::log(Level::Error, r#"{"level":"error","message":"tenant too large for a published copy"}"#);
@@ -282,12 +279,14 @@ const KEYS: &str = "SELECT hash, record FROM keys ORDER BY hash";
 const SECRETS: &str = "SELECT id, record FROM secrets ORDER BY id";
 const PUT_HEAD: &str = "INSERT INTO head (one, version, bytes) VALUES (1, ?, ?)
   ON CONFLICT (one) DO UPDATE SET version = excluded.version, bytes = excluded.bytes";
-const PUT_KEY: &str = "INSERT INTO keys (hash, record) VALUES (?, ?) ON CONFLICT (hash) DO UPDATE SET record = excluded.record";
+const PUT_KEY: &str =
+    "INSERT INTO keys (hash, record) VALUES (?, ?) ON CONFLICT (hash) DO UPDATE SET record = excluded.record";
 const DELETE_KEY: &str = "DELETE FROM keys WHERE hash = ? RETURNING 1";
 const PUT_SECRET: &str =
     "INSERT INTO secrets (id, record) VALUES (?, ?) ON CONFLICT (id) DO UPDATE SET record = excluded.record";
 const DELETE_SECRET: &str = "DELETE FROM secrets WHERE id = ? RETURNING 1";
 const PUBLICATION: &str = "SELECT sequence, published, published_at, writing, failures, again_at, sweep_at, alarm_at
   FROM publication";
-const REMEMBER: &str = "UPDATE publication SET sequence = ?, published = ?, published_at = ?, writing = ?, failures = ?,
+const REMEMBER: &str =
+    "UPDATE publication SET sequence = ?, published = ?, published_at = ?, writing = ?, failures = ?,
   again_at = ?, sweep_at = ?, alarm_at = ?";

@@ -23,11 +23,9 @@ pub(super) fn check(body: &Map<String, Value>) -> Result<(), Refusal> {
     check_stream_options(body)?;
     let given = |name: &str| body.get(name).is_some_and(|value| !value.is_null());
     let plain = Refusal::plain;
-    for (dependent, needs) in [
-        ("tool_choice", "tools"),
-        ("parallel_tool_calls", "tools"),
-        ("function_call", "functions"),
-    ] {
+    for (dependent, needs) in
+        [("tool_choice", "tools"), ("parallel_tool_calls", "tools"), ("function_call", "functions")]
+    {
         if given(dependent) && !given(needs) {
             return Err(plain(
                 dependent,
@@ -38,10 +36,7 @@ pub(super) fn check(body: &Map<String, Value>) -> Result<(), Refusal> {
         }
     }
     if given("top_logprobs") && !flag(body, "logprobs") {
-        return Err(plain(
-            "top_logprobs",
-            "The 'logprobs' parameter must be true when 'top_logprobs' is given.",
-        ));
+        return Err(plain("top_logprobs", "The 'logprobs' parameter must be true when 'top_logprobs' is given."));
     }
     if given("max_tokens") && given("max_completion_tokens") {
         return Err(plain(
@@ -51,46 +46,30 @@ pub(super) fn check(body: &Map<String, Value>) -> Result<(), Refusal> {
     }
     if given("max_tokens") && is_reasoning(super::model(body)) {
         let message = "Unsupported parameter: 'max_tokens' is not supported with this model. Use 'max_completion_tokens' instead.";
-        return Err(Refusal::of(
-            "max_tokens",
-            "unsupported_parameter",
-            message.to_owned(),
-        ));
+        return Err(Refusal::of("max_tokens", "unsupported_parameter", message.to_owned()));
     }
     check_tool_choice(body)?;
-    let speaks = body
-        .get("modalities")
-        .and_then(Value::as_array)
-        .is_some_and(|list| list.contains(&json!("audio")));
+    let speaks = body.get("modalities").and_then(Value::as_array).is_some_and(|list| list.contains(&json!("audio")));
     if speaks && !given("audio") {
-        return Err(plain(
-            "audio",
-            "The 'audio' parameter is required when audio is one of the modalities.",
-        ));
+        return Err(plain("audio", "The 'audio' parameter is required when audio is one of the modalities."));
     }
     if body.get("response_format").and_then(|f| f.get("type")) == Some(&json!("json_object"))
         && !message::mention_json(body)
     {
-        let message = "'messages' must contain the word 'json' in some form, to use 'response_format' of type 'json_object'.";
+        let message =
+            "'messages' must contain the word 'json' in some form, to use 'response_format' of type 'json_object'.";
         return Err(plain("messages", message));
     }
     Ok(())
 }
 
 pub(super) fn answer(ask: &Ask<'_>, body: &Map<String, Value>, step: &Step) -> Answer {
-    let choices: Vec<Choice> = (0..count(body, "n").unwrap_or(1))
-        .map(|index| Choice::of(body, step, seed(ask), index))
-        .collect();
-    let frame =
-        Frame::of(ask, body, step, "chat.completion").with_usage(usage(body, &choices), step);
+    let choices: Vec<Choice> =
+        (0..count(body, "n").unwrap_or(1)).map(|index| Choice::of(body, step, seed(ask), index)).collect();
+    let frame = Frame::of(ask, body, step, "chat.completion").with_usage(usage(body, &choices), step);
     let top = flag(body, "logprobs").then(|| count(body, "top_logprobs").unwrap_or_default());
     if stream::streamed(body, step) {
-        return frame.stream(
-            ask,
-            body,
-            step,
-            parts(&choices, top, stream::content_chunks(ask, step)),
-        );
+        return frame.stream(ask, body, step, parts(&choices, top, stream::content_chunks(ask, step)));
     }
     let whole = choices.iter().enumerate().map(|(index, choice)| {
         let logprobs = match &choice.says {
@@ -125,27 +104,17 @@ pub(super) fn usage_of(prompt: u64, completion: u64, reasoning: u64) -> Value {
 
 fn check_tool_choice(body: &Map<String, Value>) -> Result<(), Refusal> {
     let choice = body.get("tool_choice");
-    let Some(name) = choice.and_then(|c| {
-        c.pointer("/function/name")
-            .or_else(|| c.pointer("/custom/name"))
-    }) else {
+    let Some(name) = choice.and_then(|c| c.pointer("/function/name").or_else(|| c.pointer("/custom/name"))) else {
         return Ok(());
     };
-    let tools = body
-        .get("tools")
-        .and_then(Value::as_array)
+    let tools = body.get("tools").and_then(Value::as_array).into_iter().flatten();
+    let known = tools
         .into_iter()
-        .flatten();
-    let known = tools.into_iter().any(|tool| {
-        [tool.pointer("/function/name"), tool.pointer("/custom/name")].contains(&Some(name))
-    });
+        .any(|tool| [tool.pointer("/function/name"), tool.pointer("/custom/name")].contains(&Some(name)));
     if known {
         Ok(())
     } else {
-        Err(Refusal::plain(
-            "tool_choice",
-            "Tool choice names a function that is not among the 'tools'.",
-        ))
+        Err(Refusal::plain("tool_choice", "Tool choice names a function that is not among the 'tools'."))
     }
 }
 
@@ -161,42 +130,27 @@ fn usage(body: &Map<String, Value>, choices: &[Choice]) -> Value {
         None if is_reasoning(super::model(body)) => 64,
         None => 0,
     };
-    usage_of(
-        message::prompt_tokens(body),
-        choices.iter().map(Choice::tokens).sum(),
-        reasoning,
-    )
+    usage_of(message::prompt_tokens(body), choices.iter().map(Choice::tokens).sum(), reasoning)
 }
 
 /// The choices as chunks; several choices take turns.
 fn parts(choices: &[Choice], top: Option<usize>, chunks: Option<usize>) -> Parts {
     let delta = |index: usize, delta: Value, logprobs: Option<Value>| json!({"index": index, "delta": delta, "logprobs": logprobs, "finish_reason": null});
-    let mut parts = Parts {
-        before: Vec::new(),
-        content: Vec::new(),
-        finish: Vec::new(),
-    };
+    let mut parts = Parts { before: Vec::new(), content: Vec::new(), finish: Vec::new() };
     let mut streams: Vec<std::vec::IntoIter<Value>> = Vec::new();
     for (index, choice) in choices.iter().enumerate() {
-        let content = if matches!(choice.says, Says::Text(_)) {
-            json!("")
-        } else {
-            Value::Null
-        };
-        parts.before.push(delta(
-            index,
-            json!({"role": "assistant", "content": content, "refusal": null}),
-            None,
-        ));
-        parts.finish.push(json!({"index": index, "delta": {}, "logprobs": null, "finish_reason": choice.finish_reason}));
+        let content = if matches!(choice.says, Says::Text(_)) { json!("") } else { Value::Null };
+        parts.before.push(delta(index, json!({"role": "assistant", "content": content, "refusal": null}), None));
+        parts
+            .finish
+            .push(json!({"index": index, "delta": {}, "logprobs": null, "finish_reason": choice.finish_reason}));
         let spoken = |words: &[String], name: &str| -> Vec<Value> {
             let groups = match chunks {
                 Some(count) => text::regroup(words.to_vec(), count),
                 None => words.to_vec(),
             };
             let one = |group: String| {
-                let logprobs =
-                    top.map(|top| choice::logprobs(&text::words(&group), name == "refusal", top));
+                let logprobs = top.map(|top| choice::logprobs(&text::words(&group), name == "refusal", top));
                 delta(index, Value::from_iter([(name, group)]), logprobs)
             };
             groups.into_iter().map(one).collect()
@@ -215,10 +169,7 @@ fn parts(choices: &[Choice], top: Option<usize>, chunks: Option<usize>) -> Parts
                 let rest = argument_pieces(&call.arguments)
                     .into_iter()
                     .map(|piece| json!({"function_call": {"arguments": piece}}));
-                std::iter::once(first)
-                    .chain(rest)
-                    .map(|d| delta(index, d, None))
-                    .collect()
+                std::iter::once(first).chain(rest).map(|d| delta(index, d, None)).collect()
             }
         };
         streams.push(deltas.into_iter());
@@ -234,12 +185,9 @@ fn parts(choices: &[Choice], top: Option<usize>, chunks: Option<usize>) -> Parts
 
 /// Id, type and name come with the first delta of a call only.
 fn call_deltas(at: usize, call: &Called) -> Vec<Value> {
-    let (kind, argument) = if call.custom {
-        ("custom", "input")
-    } else {
-        ("function", "arguments")
-    };
-    let first = json!({"tool_calls": [{"index": at, "id": call.id, "type": kind, kind: {"name": call.name, argument: ""}}]});
+    let (kind, argument) = if call.custom { ("custom", "input") } else { ("function", "arguments") };
+    let first =
+        json!({"tool_calls": [{"index": at, "id": call.id, "type": kind, kind: {"name": call.name, argument: ""}}]});
     let rest = argument_pieces(&call.arguments)
         .into_iter()
         .map(|piece| json!({"tool_calls": [{"index": at, kind: {argument: piece}}]}));
@@ -248,8 +196,5 @@ fn call_deltas(at: usize, call: &Called) -> Vec<Value> {
 
 fn argument_pieces(arguments: &str) -> Vec<String> {
     let letters: Vec<char> = arguments.chars().collect();
-    letters
-        .chunks(ARGUMENT_PIECE)
-        .map(|piece| piece.iter().collect())
-        .collect()
+    letters.chunks(ARGUMENT_PIECE).map(|piece| piece.iter().collect()).collect()
 }

@@ -25,10 +25,9 @@ pub(super) fn check(body: &Map<String, Value>) -> Result<(), Refusal> {
             "best_of",
             "You requested that the server return more choices than it will generate (HINT: 'best_of' must be at least 'n').",
         )),
-        Some(best_of) if best_of > n && flag(body, "stream") => Err(Refusal::plain(
-            "best_of",
-            "Results with 'best_of' greater than 'n' cannot be streamed.",
-        )),
+        Some(best_of) if best_of > n && flag(body, "stream") => {
+            Err(Refusal::plain("best_of", "Results with 'best_of' greater than 'n' cannot be streamed."))
+        }
         _ => Ok(()),
     }
 }
@@ -36,27 +35,15 @@ pub(super) fn check(body: &Map<String, Value>) -> Result<(), Refusal> {
 pub(super) fn answer(ask: &Ask<'_>, body: &Map<String, Value>, step: &Step) -> Answer {
     let prompts = prompts(body.get("prompt"));
     let n = count(body, "n").unwrap_or(1);
-    let each = prompts
-        .iter()
-        .flat_map(|prompt| (0..n).map(move |variant| (prompt, variant)));
-    let all: Vec<Completion> = each
-        .map(|((prompt, _), variant)| completion(body, step, prompt, variant))
-        .collect();
+    let each = prompts.iter().flat_map(|prompt| (0..n).map(move |variant| (prompt, variant)));
+    let all: Vec<Completion> = each.map(|((prompt, _), variant)| completion(body, step, prompt, variant)).collect();
 
-    let said = all
-        .iter()
-        .map(|one| u64::try_from(one.words.len()).unwrap_or_default())
-        .sum();
+    let said = all.iter().map(|one| u64::try_from(one.words.len()).unwrap_or_default()).sum();
     let usage = chat::usage_of(prompts.iter().map(|(_, tokens)| tokens).sum(), said, 0);
     let frame = Frame::of(ask, body, step, "text_completion").with_usage(usage, step);
     let top = count(body, "logprobs");
     if stream::streamed(body, step) {
-        return frame.stream(
-            ask,
-            body,
-            step,
-            parts(&all, top, stream::content_chunks(ask, step)),
-        );
+        return frame.stream(ask, body, step, parts(&all, top, stream::content_chunks(ask, step)));
     }
     let choices = all.iter().enumerate().map(|(index, one)| {
         json!({"text": one.words.concat(), "index": index, "logprobs": top.map(|top| logprobs(&one.words, 0, top)), "finish_reason": one.finish_reason})
@@ -72,29 +59,19 @@ fn completion(body: &Map<String, Value>, step: &Step, prompt: &str, variant: usi
     if variant > 0 {
         said = format!(" (choice {}){said}", variant + 1);
     }
-    let (mut words, mut finish_reason) = choice::limited(
-        &said,
-        body.get("stop"),
-        Some(count(body, "max_tokens").unwrap_or(DEFAULT_MAX_TOKENS)),
-    );
+    let (mut words, mut finish_reason) =
+        choice::limited(&said, body.get("stop"), Some(count(body, "max_tokens").unwrap_or(DEFAULT_MAX_TOKENS)));
     if let Some(reason) = &step.finish_reason {
         finish_reason = reason;
     }
     if flag(body, "echo") {
         words.insert(0, prompt.to_owned());
     }
-    Completion {
-        words,
-        finish_reason: finish_reason.to_owned(),
-    }
+    Completion { words, finish_reason: finish_reason.to_owned() }
 }
 
 fn parts(all: &[Completion], top: Option<usize>, chunks: Option<usize>) -> Parts {
-    let mut parts = Parts {
-        before: Vec::new(),
-        content: Vec::new(),
-        finish: Vec::new(),
-    };
+    let mut parts = Parts { before: Vec::new(), content: Vec::new(), finish: Vec::new() };
     for (index, one) in all.iter().enumerate() {
         let groups = match chunks {
             Some(count) => text::regroup(one.words.clone(), count),
@@ -104,9 +81,7 @@ fn parts(all: &[Completion], top: Option<usize>, chunks: Option<usize>) -> Parts
         for group in groups {
             let logprobs = top.map(|top| logprobs(std::slice::from_ref(&group), offset, top));
             offset += group.chars().count();
-            parts.content.push(
-                json!({"text": group, "index": index, "logprobs": logprobs, "finish_reason": null}),
-            );
+            parts.content.push(json!({"text": group, "index": index, "logprobs": logprobs, "finish_reason": null}));
         }
         parts.finish.push(json!({"text": "", "index": index, "logprobs": null, "finish_reason": one.finish_reason}));
     }
@@ -119,10 +94,8 @@ fn logprobs(words: &[String], mut offset: usize, top: usize) -> Value {
         offsets.push(offset);
         offset += word.chars().count();
     }
-    let tops: Vec<Value> = words
-        .iter()
-        .map(|word| Value::from_iter((0..top.min(1)).map(|_| (word.clone(), -0.01))))
-        .collect();
+    let tops: Vec<Value> =
+        words.iter().map(|word| Value::from_iter((0..top.min(1)).map(|_| (word.clone(), -0.01)))).collect();
     json!({"tokens": words, "token_logprobs": vec![-0.01; words.len()], "top_logprobs": tops, "text_offset": offsets})
 }
 
@@ -130,10 +103,7 @@ fn logprobs(words: &[String], mut offset: usize, top: usize) -> Value {
 fn prompts(prompt: Option<&Value>) -> Vec<(String, u64)> {
     let tokens = |list: &[Value]| {
         let names: Vec<String> = list.iter().map(Value::to_string).collect();
-        (
-            format!("tokens {}", names.join(" ")),
-            u64::try_from(list.len()).unwrap_or_default(),
-        )
+        (format!("tokens {}", names.join(" ")), u64::try_from(list.len()).unwrap_or_default())
     };
     let text = |text: &str| (text.to_owned(), text::tokens(text));
     match prompt {

@@ -12,16 +12,10 @@ const MAX_TOKENS_IN_ALL: u64 = 300_000;
 pub(super) fn check(body: &Map<String, Value>) -> Result<(), Refusal> {
     shapes::EMBEDDINGS.check(body, "")?;
     if body.contains_key("dimensions") && model(body) == "text-embedding-ada-002" {
-        return Err(Refusal::plain(
-            "dimensions",
-            "This model does not support specifying dimensions.",
-        ));
+        return Err(Refusal::plain("dimensions", "This model does not support specifying dimensions."));
     }
     if count(body, "dimensions").is_some_and(|wanted| wanted > size(model(body))) {
-        return Err(Refusal::plain(
-            "dimensions",
-            "The number of dimensions is above what this model gives.",
-        ));
+        return Err(Refusal::plain("dimensions", "The number of dimensions is above what this model gives."));
     }
     let counts: Vec<u64> = inputs(body).iter().map(|(_, tokens)| *tokens).collect();
     if let Some(tokens) = counts.iter().find(|tokens| **tokens > MAX_TOKENS) {
@@ -47,14 +41,7 @@ pub(super) fn answer(body: &Map<String, Value>, step: &Step) -> Answer {
     let data = inputs.iter().enumerate().map(|(index, (seed, _))| {
         let vector = text::vector(*seed, dimensions);
         let embedding = match base64 {
-            true => json!(
-                STANDARD.encode(
-                    vector
-                        .iter()
-                        .flat_map(|part| part.to_le_bytes())
-                        .collect::<Vec<u8>>()
-                )
-            ),
+            true => json!(STANDARD.encode(vector.iter().flat_map(|part| part.to_le_bytes()).collect::<Vec<u8>>())),
             false => json!(vector),
         };
         json!({"object": "embedding", "index": index, "embedding": embedding})
@@ -67,45 +54,30 @@ pub(super) fn answer(body: &Map<String, Value>, step: &Step) -> Answer {
         Some(Value::String(absent)) if absent == "absent" => None,
         Some(other) => Some(other.clone()),
     };
-    let members = [
-        ("object", Some(json!("list"))),
-        ("data", Some(data)),
-        ("model", Some(json!(named))),
-        ("usage", usage),
-    ];
-    let answer = Value::from_iter(
-        members
-            .into_iter()
-            .filter_map(|(name, value)| Some((name, value?))),
-    );
+    let members =
+        [("object", Some(json!("list"))), ("data", Some(data)), ("model", Some(json!(named))), ("usage", usage)];
+    let answer = Value::from_iter(members.into_iter().filter_map(|(name, value)| Some((name, value?))));
     Answer::json(200, &answer)
 }
 
 /// A seed and a number of tokens for each input.
 fn inputs(body: &Map<String, Value>) -> Vec<(u64, u64)> {
     let one = |item: &Value| match item {
-        Value::Array(tokens) => (
-            text::hash(item.to_string().as_bytes()),
-            u64::try_from(tokens.len()).unwrap_or(u64::MAX),
-        ),
+        Value::Array(tokens) => {
+            (text::hash(item.to_string().as_bytes()), u64::try_from(tokens.len()).unwrap_or(u64::MAX))
+        }
         other => {
             let input = other.as_str().unwrap_or_default();
             (text::hash(input.as_bytes()), text::tokens(input))
         }
     };
     match body.get("input") {
-        Some(Value::Array(list)) if !list.first().is_some_and(Value::is_number) => {
-            list.iter().map(one).collect()
-        }
+        Some(Value::Array(list)) if !list.first().is_some_and(Value::is_number) => list.iter().map(one).collect(),
         Some(single) => vec![one(single)],
         None => Vec::new(),
     }
 }
 
 fn size(model: &str) -> usize {
-    if model == "text-embedding-3-large" {
-        3072
-    } else {
-        1536
-    }
+    if model == "text-embedding-3-large" { 3072 } else { 1536 }
 }

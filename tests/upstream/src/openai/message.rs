@@ -24,16 +24,14 @@ pub(super) fn check_order(messages: &[Value]) -> Result<(), Refusal> {
         unanswered(&waiting, asked_at)?;
         match role {
             "assistant" => {
-                waiting = calls(message)
-                    .iter()
-                    .map(|call| member(call, "id"))
-                    .collect();
+                waiting = calls(message).iter().map(|call| member(call, "id")).collect();
                 asked_at = at;
                 function_called |= message.get("function_call").is_some_and(Value::is_object);
                 check_assistant(message, &path)?;
             }
             "function" if !function_called => {
-                let text = "Invalid parameter: messages with role 'function' must follow a message with 'function_call'.";
+                let text =
+                    "Invalid parameter: messages with role 'function' must follow a message with 'function_call'.";
                 return Err(Refusal::plain(&format!("{path}.role"), text));
             }
             "user" => check_files(message, &path)?,
@@ -54,48 +52,28 @@ pub(super) fn last(body: &Map<String, Value>) -> (&str, String) {
 /// The text of the last message of the user.
 pub(super) fn last_of_user(body: &Map<String, Value>) -> String {
     let mut backwards = messages(body).iter().rev();
-    backwards
-        .find(|message| member(message, "role") == "user")
-        .map(content)
-        .unwrap_or_default()
+    backwards.find(|message| member(message, "role") == "user").map(content).unwrap_or_default()
 }
 
 /// A plausible number of prompt tokens: the texts, a few for each message, many for each picture or file.
 pub(super) fn prompt_tokens(body: &Map<String, Value>) -> u64 {
     let one = |message: &Value| {
-        let other_parts = message
-            .get("content")
-            .and_then(Value::as_array)
-            .into_iter()
-            .flatten();
-        let heavy = other_parts
-            .filter(|part| !matches!(member(part, "type"), "text" | "refusal"))
-            .count();
-        let calls = calls(message)
-            .iter()
-            .map(|call| text::tokens(&call.to_string()))
-            .sum::<u64>();
+        let other_parts = message.get("content").and_then(Value::as_array).into_iter().flatten();
+        let heavy = other_parts.filter(|part| !matches!(member(part, "type"), "text" | "refusal")).count();
+        let calls = calls(message).iter().map(|call| text::tokens(&call.to_string())).sum::<u64>();
         3 + text::tokens(&content(message)) + calls + 85 * u64::try_from(heavy).unwrap_or_default()
     };
-    let tools = body
-        .get("tools")
-        .or_else(|| body.get("functions"))
-        .map_or(0, |tools| text::tokens(&tools.to_string()));
+    let tools = body.get("tools").or_else(|| body.get("functions")).map_or(0, |tools| text::tokens(&tools.to_string()));
     3 + tools + messages(body).iter().map(one).sum::<u64>()
 }
 
 /// Whether any message says "json", as JSON mode demands.
 pub(super) fn mention_json(body: &Map<String, Value>) -> bool {
-    messages(body)
-        .iter()
-        .any(|message| content(message).to_ascii_lowercase().contains("json"))
+    messages(body).iter().any(|message| content(message).to_ascii_lowercase().contains("json"))
 }
 
 fn messages(body: &Map<String, Value>) -> &[Value] {
-    body.get("messages")
-        .and_then(Value::as_array)
-        .map(Vec::as_slice)
-        .unwrap_or_default()
+    body.get("messages").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default()
 }
 
 fn content(message: &Value) -> String {
@@ -103,21 +81,14 @@ fn content(message: &Value) -> String {
         Some(Value::String(text)) => text.clone(),
         Some(Value::Array(parts)) => {
             let texts = parts.iter().filter(|part| member(part, "type") == "text");
-            texts
-                .map(|part| member(part, "text"))
-                .collect::<Vec<_>>()
-                .join("\n")
+            texts.map(|part| member(part, "text")).collect::<Vec<_>>().join("\n")
         }
         _ => String::new(),
     }
 }
 
 fn calls(message: &Value) -> &[Value] {
-    message
-        .get("tool_calls")
-        .and_then(Value::as_array)
-        .map(Vec::as_slice)
-        .unwrap_or_default()
+    message.get("tool_calls").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default()
 }
 
 fn member<'a>(object: &'a Value, name: &str) -> &'a str {
@@ -132,57 +103,33 @@ fn unanswered(waiting: &[&str], asked_at: usize) -> Result<(), Refusal> {
         "An assistant message with 'tool_calls' must be followed by tool messages responding to each 'tool_call_id'. The following tool_call_ids did not have response messages: {}",
         waiting.join(", ")
     );
-    Err(Refusal::plain(
-        &format!("messages[{asked_at}].tool_calls"),
-        &message,
-    ))
+    Err(Refusal::plain(&format!("messages[{asked_at}].tool_calls"), &message))
 }
 
 fn check_assistant(message: &Value, path: &str) -> Result<(), Refusal> {
     let given = |name: &str| message.get(name).is_some_and(|value| !value.is_null());
-    if ["content", "tool_calls", "function_call", "refusal", "audio"]
-        .into_iter()
-        .any(given)
-    {
+    if ["content", "tool_calls", "function_call", "refusal", "audio"].into_iter().any(given) {
         return Ok(());
     }
     let param = format!("{path}.content");
-    Err(Refusal::plain(
-        &param,
-        "Invalid value for 'content': expected a string, got null.",
-    ))
+    Err(Refusal::plain(&param, "Invalid value for 'content': expected a string, got null."))
 }
 
 /// A file is named by its id or brings its data.
 fn check_files(message: &Value, path: &str) -> Result<(), Refusal> {
-    for (at, part) in message
-        .get("content")
-        .and_then(Value::as_array)
-        .into_iter()
-        .flatten()
-        .enumerate()
-    {
+    for (at, part) in message.get("content").and_then(Value::as_array).into_iter().flatten().enumerate() {
         let Some(file) = part.get("file") else {
             continue;
         };
         let param = format!("{path}.content[{at}].file");
-        match (
-            file.get("file_id"),
-            file.get("file_data").and_then(Value::as_str),
-        ) {
+        match (file.get("file_id"), file.get("file_data").and_then(Value::as_str)) {
             (Some(_), None) => {}
             (None, Some(data)) if data.starts_with("data:") && data.contains(";base64,") => {}
             (None, Some(_)) => {
-                return Err(Refusal::plain(
-                    &param,
-                    "Invalid file data: expected a base64 data URL.",
-                ));
+                return Err(Refusal::plain(&param, "Invalid file data: expected a base64 data URL."));
             }
             _ => {
-                return Err(Refusal::plain(
-                    &param,
-                    "Expected either 'file_id' or 'file_data'.",
-                ));
+                return Err(Refusal::plain(&param, "Expected either 'file_id' or 'file_data'."));
             }
         }
     }

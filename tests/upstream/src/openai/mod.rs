@@ -63,23 +63,11 @@ pub(crate) fn key(head: &Head) -> Option<&str> {
 /// Checks method, path, key and body.
 pub(crate) fn check(ask: &Ask<'_>) -> Checked {
     let Some(key) = ask.key else {
-        let message =
-            "You didn't provide an API key. Send it as a bearer token in the Authorization header.";
+        let message = "You didn't provide an API key. Send it as a bearer token in the Authorization header.";
         return Err(refused(401, message, None, None, true));
     };
-    if ask
-        .settings
-        .keys
-        .as_ref()
-        .is_some_and(|keys| !keys.iter().any(|k| k == key))
-    {
-        return Err(refused(
-            401,
-            &wrong_key(key),
-            None,
-            Some("invalid_api_key"),
-            false,
-        ));
+    if ask.settings.keys.as_ref().is_some_and(|keys| !keys.iter().any(|k| k == key)) {
+        return Err(refused(401, &wrong_key(key), None, Some("invalid_api_key"), false));
     }
     let check: fn(&Map<String, Value>) -> Result<(), Refusal> = match (ask.path, ask.method) {
         ("/v1/models", "GET") if ask.body.is_empty() => return Ok(Request::Models),
@@ -91,37 +79,19 @@ pub(crate) fn check(ask: &Ask<'_>) -> Checked {
                 "Not allowed to {method} on {} (HINT: Perhaps you meant to use a different HTTP method?)",
                 ask.path
             );
-            return Err(refused(
-                405,
-                &message,
-                None,
-                Some("method_not_supported"),
-                true,
-            ));
+            return Err(refused(405, &message, None, Some("method_not_supported"), true));
         }
         (path, method) => match path.strip_prefix("/v1/models/") {
             Some(id) if method == "GET" && !id.is_empty() => return models::known(ask, id),
             _ => {
-                return Err(refused(
-                    404,
-                    &format!("Invalid URL ({method} {path})"),
-                    None,
-                    None,
-                    true,
-                ));
+                return Err(refused(404, &format!("Invalid URL ({method} {path})"), None, None, true));
             }
         },
     };
     let body = match strict::parse(ask.body) {
         Ok(Value::Object(body)) => body,
         Ok(_) => {
-            return Err(refused(
-                400,
-                "The body must be a JSON object.",
-                None,
-                None,
-                true,
-            ));
+            return Err(refused(400, "The body must be a JSON object.", None, None, true));
         }
         Err(error) => {
             return Err(refused(
@@ -133,13 +103,7 @@ pub(crate) fn check(ask: &Ask<'_>) -> Checked {
             ));
         }
     };
-    if let Err(Refusal {
-        message,
-        param,
-        code,
-        violation,
-    }) = check(&body)
-    {
+    if let Err(Refusal { message, param, code, violation }) = check(&body) {
         return Err(refused(400, &message, param.as_deref(), code, violation));
     }
     models::known(ask, model(&body))?;
@@ -165,12 +129,7 @@ impl Request {
         }
         dress(&mut answer, ask);
         if let (Some(EchoKey::Header), Some(key)) = (step.echo_key, ask.key) {
-            for name in [
-                "x-request-id",
-                "x-ratelimit-reset-tokens",
-                "openai-organization",
-                "x-echo-key",
-            ] {
+            for name in ["x-request-id", "x-ratelimit-reset-tokens", "openai-organization", "x-echo-key"] {
                 answer.set(name, key);
             }
         }
@@ -205,26 +164,10 @@ pub(crate) fn error_for(ask: &Ask<'_>, status: u16) -> Answer {
         ),
         408 => ("The request timed out.", "server_error", Some("timeout")),
         413 => ("The request is too large.", "invalid_request_error", None),
-        429 => (
-            "Rate limit reached for requests",
-            "requests",
-            Some("rate_limit_exceeded"),
-        ),
-        503 => (
-            "The engine is currently overloaded, please try again later",
-            "server_error",
-            None,
-        ),
-        400..=499 => (
-            "The request is refused by the script.",
-            "invalid_request_error",
-            None,
-        ),
-        _ => (
-            "The server had an error while processing your request. Sorry about that!",
-            "server_error",
-            None,
-        ),
+        429 => ("Rate limit reached for requests", "requests", Some("rate_limit_exceeded")),
+        503 => ("The engine is currently overloaded, please try again later", "server_error", None),
+        400..=499 => ("The request is refused by the script.", "invalid_request_error", None),
+        _ => ("The server had an error while processing your request. Sorry about that!", "server_error", None),
     };
     with_headers(error(status, message, kind, None, code), ask)
 }
@@ -240,49 +183,21 @@ pub(crate) fn forbidden(violation: &str) -> Box<Refused> {
     refused(400, violation, None, Some("forbidden_header"), false)
 }
 
-fn refused(
-    status: u16,
-    message: &str,
-    param: Option<&str>,
-    code: Option<&str>,
-    violation: bool,
-) -> Box<Refused> {
+fn refused(status: u16, message: &str, param: Option<&str>, code: Option<&str>, violation: bool) -> Box<Refused> {
     let answer = error(status, message, "invalid_request_error", param, code);
-    Box::new(Refused {
-        answer,
-        message: message.to_owned(),
-        violation,
-    })
+    Box::new(Refused { answer, message: message.to_owned(), violation })
 }
 
-fn error(
-    status: u16,
-    message: &str,
-    kind: &str,
-    param: Option<&str>,
-    code: Option<&str>,
-) -> Answer {
-    let mut answer = Answer::json(
-        status,
-        &json!({"error": {"message": message, "type": kind, "param": param, "code": code}}),
-    );
-    answer.set(
-        "x-request-id",
-        &format!(
-            "req_{:016x}{:016x}",
-            text::hash(message.as_bytes()),
-            u64::from(status)
-        ),
-    );
+fn error(status: u16, message: &str, kind: &str, param: Option<&str>, code: Option<&str>) -> Answer {
+    let mut answer =
+        Answer::json(status, &json!({"error": {"message": message, "type": kind, "param": param, "code": code}}));
+    answer.set("x-request-id", &format!("req_{:016x}{:016x}", text::hash(message.as_bytes()), u64::from(status)));
     answer
 }
 
 /// OpenAI shows both ends of a key it does not know.
 fn wrong_key(key: &str) -> String {
-    let shown = match (
-        key.get(..8),
-        key.len().checked_sub(4).and_then(|at| key.get(at..)),
-    ) {
+    let shown = match (key.get(..8), key.len().checked_sub(4).and_then(|at| key.get(at..))) {
         (Some(start), Some(end)) if key.len() > 12 => {
             format!("{start}{}{end}", "*".repeat(key.len() - 12))
         }
@@ -313,10 +228,7 @@ fn dress(answer: &mut Answer, ask: &Ask<'_>) {
         header("x-ratelimit-reset-requests", "12ms"),
         header("x-ratelimit-reset-tokens", "3ms"),
     ]);
-    answer.set(
-        "x-request-id",
-        &format!("req_{seed:016x}{:016x}", text::hash(&seed.to_le_bytes())),
-    );
+    answer.set("x-request-id", &format!("req_{seed:016x}{:016x}", text::hash(&seed.to_le_bytes())));
 }
 
 /// The same for the same call on the same account.
@@ -329,9 +241,7 @@ fn created(ask: &Ask<'_>) -> i64 {
 }
 
 fn model(body: &Map<String, Value>) -> &str {
-    body.get("model")
-        .and_then(Value::as_str)
-        .unwrap_or_default()
+    body.get("model").and_then(Value::as_str).unwrap_or_default()
 }
 
 fn flag(body: &Map<String, Value>, name: &str) -> bool {
@@ -339,7 +249,5 @@ fn flag(body: &Map<String, Value>, name: &str) -> bool {
 }
 
 fn count(body: &Map<String, Value>, name: &str) -> Option<usize> {
-    body.get(name)
-        .and_then(Value::as_u64)
-        .and_then(|n| usize::try_from(n).ok())
+    body.get(name).and_then(Value::as_u64).and_then(|n| usize::try_from(n).ok())
 }

@@ -29,8 +29,7 @@ const DATED: &[(&str, &str)] = &[
 pub(super) fn known(ask: &Ask<'_>, id: &str) -> Checked {
     match &ask.settings.models {
         Some(models) if !models.iter().any(|model| model == id) => {
-            let message =
-                format!("The model `{id}` does not exist or you do not have access to it.");
+            let message = format!("The model `{id}` does not exist or you do not have access to it.");
             Err(refused(404, &message, None, Some("model_not_found"), false))
         }
         _ => Ok(Request::Model(id.to_owned())),
@@ -51,10 +50,7 @@ pub(super) fn one(ask: &Ask<'_>, id: &str) -> Answer {
 
 /// The name an answer gives for the model of a request.
 pub(super) fn dated(id: &str) -> &str {
-    DATED
-        .iter()
-        .find(|(name, _)| *name == id)
-        .map_or(id, |(_, dated)| dated)
+    DATED.iter().find(|(name, _)| *name == id).map_or(id, |(_, dated)| dated)
 }
 
 fn entry(ask: &Ask<'_>, id: &str) -> Value {

@@ -15,13 +15,7 @@ pub(super) static CHAT: Shape = Shape(&[
     needed("messages", List(&MESSAGE, 1, MANY)),
     set("audio", Object(&AUDIO_OUT)),
     optional("frequency_penalty", Num(-2.0, 2.0)),
-    set(
-        "function_call",
-        Either(&[
-            OneOf(&["none", "auto"]),
-            Object(&Shape(&[needed("name", FUNCTION_NAME)])),
-        ]),
-    ),
+    set("function_call", Either(&[OneOf(&["none", "auto"]), Object(&Shape(&[needed("name", FUNCTION_NAME)]))])),
     set("functions", List(&Object(&FUNCTION), 1, 128)),
     optional("logit_bias", Rule(logit_bias)),
     optional("logprobs", Bool),
@@ -32,44 +26,19 @@ pub(super) static CHAT: Shape = Shape(&[
     optional("moderation", Free),
     optional("n", Int(1, 128)),
     set("parallel_tool_calls", Bool),
-    optional(
-        "prediction",
-        Object(&Shape(&[
-            needed("type", OneOf(&["content"])),
-            needed("content", TEXT_OR_PARTS),
-        ])),
-    ),
+    optional("prediction", Object(&Shape(&[needed("type", OneOf(&["content"])), needed("content", TEXT_OR_PARTS)]))),
     optional("presence_penalty", Num(-2.0, 2.0)),
     set("prompt_cache_key", Text),
     set(
         "prompt_cache_options",
-        Object(&Shape(&[
-            set("mode", OneOf(&["implicit", "explicit"])),
-            set("ttl", OneOf(&["30m"])),
-        ])),
+        Object(&Shape(&[set("mode", OneOf(&["implicit", "explicit"])), set("ttl", OneOf(&["30m"]))])),
     ),
     optional("prompt_cache_retention", OneOf(&["in_memory", "24h"])),
-    optional(
-        "reasoning_effort",
-        OneOf(&["none", "minimal", "low", "medium", "high", "xhigh", "max"]),
-    ),
-    set(
-        "response_format",
-        Tagged(
-            "type",
-            &[
-                ("text", &BARE),
-                ("json_object", &BARE),
-                ("json_schema", &JSON_SCHEMA),
-            ],
-        ),
-    ),
+    optional("reasoning_effort", OneOf(&["none", "minimal", "low", "medium", "high", "xhigh", "max"])),
+    set("response_format", Tagged("type", &[("text", &BARE), ("json_object", &BARE), ("json_schema", &JSON_SCHEMA)])),
     set("safety_identifier", Short(64)),
     optional("seed", Int(i64::MIN, BIG)),
-    optional(
-        "service_tier",
-        OneOf(&["auto", "default", "flex", "scale", "priority", "fast"]),
-    ),
+    optional("service_tier", OneOf(&["auto", "default", "flex", "scale", "priority", "fast"])),
     STOP,
     optional("store", Bool),
     optional("stream", Bool),
@@ -82,24 +51,9 @@ pub(super) static CHAT: Shape = Shape(&[
             Tagged(
                 "type",
                 &[
-                    (
-                        "function",
-                        &Shape(&[
-                            TYPE,
-                            needed("function", Object(&Shape(&[needed("name", FUNCTION_NAME)]))),
-                        ]),
-                    ),
-                    (
-                        "custom",
-                        &Shape(&[
-                            TYPE,
-                            needed("custom", Object(&Shape(&[needed("name", FUNCTION_NAME)]))),
-                        ]),
-                    ),
-                    (
-                        "allowed_tools",
-                        &Shape(&[TYPE, needed("allowed_tools", Object(&ALLOWED_TOOLS))]),
-                    ),
+                    ("function", &Shape(&[TYPE, needed("function", Object(&Shape(&[needed("name", FUNCTION_NAME)])))])),
+                    ("custom", &Shape(&[TYPE, needed("custom", Object(&Shape(&[needed("name", FUNCTION_NAME)])))])),
+                    ("allowed_tools", &Shape(&[TYPE, needed("allowed_tools", Object(&ALLOWED_TOOLS))])),
                 ],
             ),
         ]),
@@ -110,14 +64,8 @@ pub(super) static CHAT: Shape = Shape(&[
             &Tagged(
                 "type",
                 &[
-                    (
-                        "function",
-                        &Shape(&[TYPE, needed("function", Object(&FUNCTION))]),
-                    ),
-                    (
-                        "custom",
-                        &Shape(&[TYPE, needed("custom", Object(&CUSTOM_TOOL))]),
-                    ),
+                    ("function", &Shape(&[TYPE, needed("function", Object(&FUNCTION))])),
+                    ("custom", &Shape(&[TYPE, needed("custom", Object(&CUSTOM_TOOL))])),
                 ],
             ),
             1,
@@ -142,12 +90,7 @@ pub(super) static COMPLETIONS: Shape = Shape(&[
     needed("model", Text),
     needed_or_null(
         "prompt",
-        Either(&[
-            Text,
-            List(&Text, 1, 2048),
-            List(&TOKEN, 1, MANY),
-            List(&List(&TOKEN, 1, MANY), 1, 2048),
-        ]),
+        Either(&[Text, List(&Text, 1, 2048), List(&TOKEN, 1, MANY), List(&List(&TOKEN, 1, MANY), 1, 2048)]),
     ),
     optional("best_of", Int(1, 20)),
     optional("echo", Bool),
@@ -188,24 +131,11 @@ const TYPE: Member = needed("type", Text);
 const TOKEN: Kind = Int(0, 400_000);
 const FUNCTION_NAME: Kind = Rule(function_name);
 const STOP: Member = optional("stop", Either(&[Text, List(&Text, 1, 4)]));
-const STREAM_OPTIONS: Member = optional(
-    "stream_options",
-    Object(&Shape(&[
-        set("include_usage", Bool),
-        set("include_obfuscation", Bool),
-    ])),
-);
-const TEXT_OR_PARTS: Kind = Either(&[
-    Text,
-    List(&Tagged("type", &[("text", &TEXT_PART)]), 1, MANY),
-]);
-const BREAKPOINT: Member = set(
-    "prompt_cache_breakpoint",
-    Object(&Shape(&[
-        needed("mode", OneOf(&["explicit"])),
-        set("ttl", Text),
-    ])),
-);
+const STREAM_OPTIONS: Member =
+    optional("stream_options", Object(&Shape(&[set("include_usage", Bool), set("include_obfuscation", Bool)])));
+const TEXT_OR_PARTS: Kind = Either(&[Text, List(&Tagged("type", &[("text", &TEXT_PART)]), 1, MANY)]);
+const BREAKPOINT: Member =
+    set("prompt_cache_breakpoint", Object(&Shape(&[needed("mode", OneOf(&["explicit"])), set("ttl", Text)])));
 
 static BARE: Shape = Shape(&[TYPE]);
 static TEXT_PART: Shape = Shape(&[TYPE, needed("text", Text), BREAKPOINT]);
@@ -227,36 +157,18 @@ static FUNCTION: Shape = Shape(&[
     set("parameters", Free),
     optional("strict", Bool),
 ]);
-static CUSTOM_TOOL: Shape = Shape(&[
-    needed("name", FUNCTION_NAME),
-    set("description", Text),
-    set("format", Free),
-]);
-static ALLOWED_TOOLS: Shape = Shape(&[
-    needed("mode", OneOf(&["auto", "required"])),
-    needed("tools", List(&Free, 1, 128)),
-]);
-static AUDIO_OUT: Shape = Shape(&[
-    needed(
-        "format",
-        OneOf(&["wav", "aac", "mp3", "flac", "opus", "pcm16"]),
-    ),
-    needed("voice", Any),
-]);
+static CUSTOM_TOOL: Shape = Shape(&[needed("name", FUNCTION_NAME), set("description", Text), set("format", Free)]);
+static ALLOWED_TOOLS: Shape =
+    Shape(&[needed("mode", OneOf(&["auto", "required"])), needed("tools", List(&Free, 1, 128))]);
+static AUDIO_OUT: Shape =
+    Shape(&[needed("format", OneOf(&["wav", "aac", "mp3", "flac", "opus", "pcm16"])), needed("voice", Any)]);
 
 static MESSAGE: Kind = Tagged(
     "role",
     &[
         ("developer", &INSTRUCTION),
         ("system", &INSTRUCTION),
-        (
-            "user",
-            &Shape(&[
-                ROLE,
-                NAME,
-                needed("content", Either(&[Text, List(&USER_PART, 1, MANY)])),
-            ]),
-        ),
+        ("user", &Shape(&[ROLE, NAME, needed("content", Either(&[Text, List(&USER_PART, 1, MANY)]))])),
         (
             "assistant",
             &Shape(&[
@@ -269,10 +181,7 @@ static MESSAGE: Kind = Tagged(
                         List(
                             &Tagged(
                                 "type",
-                                &[
-                                    ("text", &TEXT_PART),
-                                    ("refusal", &Shape(&[TYPE, needed("refusal", Text)])),
-                                ],
+                                &[("text", &TEXT_PART), ("refusal", &Shape(&[TYPE, needed("refusal", Text)]))],
                             ),
                             1,
                             MANY,
@@ -290,11 +199,7 @@ static MESSAGE: Kind = Tagged(
                             &[
                                 (
                                     "function",
-                                    &Shape(&[
-                                        TYPE,
-                                        needed("id", Text),
-                                        needed("function", Object(&CALLED_FUNCTION)),
-                                    ]),
+                                    &Shape(&[TYPE, needed("id", Text), needed("function", Object(&CALLED_FUNCTION))]),
                                 ),
                                 (
                                     "custom",
@@ -303,10 +208,7 @@ static MESSAGE: Kind = Tagged(
                                         needed("id", Text),
                                         needed(
                                             "custom",
-                                            Object(&Shape(&[
-                                                needed("name", Text),
-                                                needed("input", Text),
-                                            ])),
+                                            Object(&Shape(&[needed("name", Text), needed("input", Text)])),
                                         ),
                                     ]),
                                 ),
@@ -318,18 +220,8 @@ static MESSAGE: Kind = Tagged(
                 ),
             ]),
         ),
-        (
-            "tool",
-            &Shape(&[
-                ROLE,
-                needed("tool_call_id", Text),
-                needed("content", TEXT_OR_PARTS),
-            ]),
-        ),
-        (
-            "function",
-            &Shape(&[ROLE, needed("name", Text), needed_or_null("content", Text)]),
-        ),
+        ("tool", &Shape(&[ROLE, needed("tool_call_id", Text), needed("content", TEXT_OR_PARTS)])),
+        ("function", &Shape(&[ROLE, needed("name", Text), needed_or_null("content", Text)])),
     ],
 );
 
@@ -363,10 +255,7 @@ const USER_PART: Kind = Tagged(
                 BREAKPOINT,
                 needed(
                     "input_audio",
-                    Object(&Shape(&[
-                        needed("data", Text),
-                        needed("format", OneOf(&["wav", "mp3"])),
-                    ])),
+                    Object(&Shape(&[needed("data", Text), needed("format", OneOf(&["wav", "mp3"]))])),
                 ),
             ]),
         ),
@@ -375,14 +264,7 @@ const USER_PART: Kind = Tagged(
             &Shape(&[
                 TYPE,
                 BREAKPOINT,
-                needed(
-                    "file",
-                    Object(&Shape(&[
-                        set("file_data", Text),
-                        set("file_id", Text),
-                        set("filename", Text),
-                    ])),
-                ),
+                needed("file", Object(&Shape(&[set("file_data", Text), set("file_id", Text), set("filename", Text)]))),
             ]),
         ),
     ],
@@ -390,9 +272,7 @@ const USER_PART: Kind = Tagged(
 
 fn function_name(value: &Value, path: &str) -> Result<(), Refusal> {
     let name = value.as_str().unwrap_or_default();
-    let letters = name
-        .bytes()
-        .all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-');
+    let letters = name.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_' || b == b'-');
     if letters && (1..=64).contains(&name.len()) {
         return Ok(());
     }
@@ -402,16 +282,9 @@ fn function_name(value: &Value, path: &str) -> Result<(), Refusal> {
 
 fn filled_text(value: &Value, path: &str) -> Result<(), Refusal> {
     match value.as_str() {
-        Some("") => Err(Refusal::plain(
-            path,
-            &format!("Invalid '{path}': input cannot be an empty string."),
-        )),
+        Some("") => Err(Refusal::plain(path, &format!("Invalid '{path}': input cannot be an empty string."))),
         Some(_) => Ok(()),
-        None => Err(Refusal::of(
-            path,
-            "invalid_type",
-            format!("Invalid type for '{path}': expected a string."),
-        )),
+        None => Err(Refusal::of(path, "invalid_type", format!("Invalid type for '{path}': expected a string."))),
     }
 }
 
@@ -432,8 +305,7 @@ fn logit_bias(value: &Value, path: &str) -> Result<(), Refusal> {
     let entries = value.as_object().into_iter().flatten();
     let good = value.is_object()
         && entries.into_iter().all(|(token, bias)| {
-            token.bytes().all(|b| b.is_ascii_digit())
-                && bias.as_f64().is_some_and(|b| (-100.0..=100.0).contains(&b))
+            token.bytes().all(|b| b.is_ascii_digit()) && bias.as_f64().is_some_and(|b| (-100.0..=100.0).contains(&b))
         });
     if good {
         Ok(())
@@ -448,19 +320,14 @@ fn logit_bias(value: &Value, path: &str) -> Result<(), Refusal> {
 
 fn metadata(value: &Value, path: &str) -> Result<(), Refusal> {
     let fits = |(name, value): (&String, &Value)| {
-        name.chars().count() <= 64
-            && value
-                .as_str()
-                .is_some_and(|text| text.chars().count() <= 512)
+        name.chars().count() <= 64 && value.as_str().is_some_and(|text| text.chars().count() <= 512)
     };
     match value.as_object() {
         Some(pairs) if pairs.len() <= 16 && pairs.iter().all(fits) => Ok(()),
         _ => Err(Refusal::of(
             path,
             "invalid_value",
-            format!(
-                "Invalid '{path}': expected up to 16 pairs of strings (64 and 512 characters)."
-            ),
+            format!("Invalid '{path}': expected up to 16 pairs of strings (64 and 512 characters)."),
         )),
     }
 }

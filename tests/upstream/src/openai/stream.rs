@@ -30,25 +30,14 @@ pub(super) struct Parts {
 }
 
 impl Frame {
-    pub(super) fn of(
-        ask: &Ask<'_>,
-        body: &Map<String, Value>,
-        step: &Step,
-        object: &'static str,
-    ) -> Self {
-        let prefix = if object == "text_completion" {
-            "cmpl"
-        } else {
-            "chatcmpl"
-        };
+    pub(super) fn of(ask: &Ask<'_>, body: &Map<String, Value>, step: &Step, object: &'static str) -> Self {
+        let prefix = if object == "text_completion" { "cmpl" } else { "chatcmpl" };
         let model = super::models::dated(super::model(body));
-        let tier = (object != "text_completion").then(|| {
-            match body.get("service_tier").and_then(Value::as_str) {
-                Some("flex") => "flex",
-                Some("priority" | "fast") => "priority",
-                Some("scale") => "scale",
-                _ => "default",
-            }
+        let tier = (object != "text_completion").then(|| match body.get("service_tier").and_then(Value::as_str) {
+            Some("flex") => "flex",
+            Some("priority" | "fast") => "priority",
+            Some("scale") => "scale",
+            _ => "default",
         });
         let echo: Map<String, Value> = body
             .iter()
@@ -79,20 +68,11 @@ impl Frame {
     /// The answer that is not streamed.
     pub(super) fn whole(&self, choices: Value) -> Answer {
         let usage = self.usage.clone();
-        Answer::json(
-            200,
-            &self.members(self.object, choices, usage, self.echo.clone()),
-        )
+        Answer::json(200, &self.members(self.object, choices, usage, self.echo.clone()))
     }
 
     /// The streamed answer.
-    pub(super) fn stream(
-        &self,
-        ask: &Ask<'_>,
-        body: &Map<String, Value>,
-        step: &Step,
-        parts: Parts,
-    ) -> Answer {
+    pub(super) fn stream(&self, ask: &Ask<'_>, body: &Map<String, Value>, step: &Step, parts: Parts) -> Answer {
         let usage_asked = body
             .get("stream_options")
             .and_then(|options| options.get("include_usage"))
@@ -103,11 +83,7 @@ impl Frame {
         if !step.no_finish {
             choices.extend(parts.finish);
         }
-        let object = if self.object == "chat.completion" {
-            "chat.completion.chunk"
-        } else {
-            self.object
-        };
+        let object = if self.object == "chat.completion" { "chat.completion.chunk" } else { self.object };
         let mut echo = self.echo.clone();
         let no_usage = usage_asked.then_some(Value::Null);
         let one = |choice| self.members(object, json!([choice]), no_usage.clone(), echo.take());
@@ -127,32 +103,19 @@ impl Frame {
         Answer::events(events)
     }
 
-    fn members(
-        &self,
-        object: &str,
-        choices: Value,
-        usage: Option<Value>,
-        echo: Option<Value>,
-    ) -> Value {
+    fn members(&self, object: &str, choices: Value, usage: Option<Value>, echo: Option<Value>) -> Value {
         let members = [
             ("id", Some(json!(self.id))),
             ("object", Some(json!(object))),
             ("created", Some(json!(self.created))),
             ("model", Some(json!(self.model))),
             ("service_tier", self.tier.map(|tier| json!(tier))),
-            (
-                "system_fingerprint",
-                self.tier.map(|_| json!("fp_simulated")),
-            ),
+            ("system_fingerprint", self.tier.map(|_| json!("fp_simulated"))),
             ("choices", Some(choices)),
             ("usage", usage),
             ("echo", echo),
         ];
-        Value::from_iter(
-            members
-                .into_iter()
-                .filter_map(|(name, value)| Some((name, value?))),
-        )
+        Value::from_iter(members.into_iter().filter_map(|(name, value)| Some((name, value?))))
     }
 }
 
@@ -169,18 +132,13 @@ pub(super) fn streamed(body: &Map<String, Value>, step: &Step) -> bool {
 fn error_event(ask: &Ask<'_>, step: &Step) -> Option<(usize, Value)> {
     let standard = |message: &str| json!({"message": message, "type": "server_error", "param": null, "code": null});
     if step.echo_key == Some(EchoKey::Event) {
-        let message = format!(
-            "Something is wrong with key {}.",
-            ask.key.unwrap_or_default()
-        );
-        return Some((
-            step.error_event.as_ref().map_or(2, |event| event.after),
-            standard(&message),
-        ));
+        let message = format!("Something is wrong with key {}.", ask.key.unwrap_or_default());
+        return Some((step.error_event.as_ref().map_or(2, |event| event.after), standard(&message)));
     }
     let event = step.error_event.as_ref()?;
-    let error = event.error.clone().unwrap_or_else(|| {
-        standard("The server had an error while processing your request. Sorry about that!")
-    });
+    let error = event
+        .error
+        .clone()
+        .unwrap_or_else(|| standard("The server had an error while processing your request. Sorry about that!"));
     Some((event.after, error))
 }

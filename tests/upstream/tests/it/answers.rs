@@ -7,26 +7,19 @@ use crate::client::Simulator;
 
 async fn chat(user: &str, changes: Value) -> Value {
     let simulator = Simulator::start().await;
-    let mut body =
-        json!({"model": "gpt-4.1-mini", "messages": [{"role": "user", "content": user}]});
+    let mut body = json!({"model": "gpt-4.1-mini", "messages": [{"role": "user", "content": user}]});
     for (name, value) in changes.as_object().unwrap() {
         body[name] = value.clone();
     }
     let answer = simulator.chat("a", &body).await;
     assert_eq!(answer.status, 200, "{}", answer.text());
-    if body["stream"] == true {
-        Value::Array(answer.events())
-    } else {
-        answer.json()
-    }
+    if body["stream"] == true { Value::Array(answer.events()) } else { answer.json() }
 }
 
 #[tokio::test]
 async fn a_chat_has_every_member() {
     let simulator = Simulator::start().await;
-    simulator
-        .configure("a", &json!({"created": 1_760_000_000}))
-        .await;
+    simulator.configure("a", &json!({"created": 1_760_000_000})).await;
     let body = json!({"model": "gpt-4.1-mini", "messages": [{"role": "user", "content": "hi"}], "x_a": {"b": [1]}});
     let answer = simulator.chat("a", &body).await;
     let mut value = answer.json();
@@ -53,47 +46,27 @@ async fn a_chat_has_every_member() {
     }
     assert!(answer.header("x-request-id").unwrap().starts_with("req_"));
     simulator.control("DELETE", "a", &Value::Null).await;
-    assert_eq!(
-        simulator.chat("a", &body).await.json()["id"],
-        id,
-        "the same call has the same answer"
-    );
+    assert_eq!(simulator.chat("a", &body).await.json()["id"], id, "the same call has the same answer");
 }
 
 #[tokio::test]
 async fn a_stream_says_what_the_whole_answer_says() {
-    for (changes, usage) in [
-        (json!({"stream": true}), false),
-        (
-            json!({"stream": true, "stream_options": {"include_usage": true}}),
-            true,
-        ),
-    ] {
+    for (changes, usage) in
+        [(json!({"stream": true}), false), (json!({"stream": true, "stream_options": {"include_usage": true}}), true)]
+    {
         let events = chat("one two", changes).await;
         let (done, chunks) = events.as_array().unwrap().split_last().unwrap();
         assert_eq!(done, "[DONE]");
-        let said: String = chunks
-            .iter()
-            .filter_map(|chunk| chunk["choices"][0]["delta"]["content"].as_str())
-            .collect();
+        let said: String = chunks.iter().filter_map(|chunk| chunk["choices"][0]["delta"]["content"].as_str()).collect();
         assert_eq!(said, "Hello from the simulated provider. You said: one two");
-        assert_eq!(
-            chunks[0]["choices"][0]["delta"],
-            json!({"role": "assistant", "content": "", "refusal": null})
-        );
+        assert_eq!(chunks[0]["choices"][0]["delta"], json!({"role": "assistant", "content": "", "refusal": null}));
         for chunk in chunks {
-            assert_eq!(
-                (&chunk["id"], &chunk["object"]),
-                (&chunks[0]["id"], &json!("chat.completion.chunk"))
-            );
+            assert_eq!((&chunk["id"], &chunk["object"]), (&chunks[0]["id"], &json!("chat.completion.chunk")));
             assert_eq!(chunk.get("usage").is_some(), usage);
         }
         let last = chunks.last().unwrap();
         match usage {
-            true => assert_eq!(
-                (&last["choices"], &last["usage"]["total_tokens"]),
-                (&json!([]), &json!(17))
-            ),
+            true => assert_eq!((&last["choices"], &last["usage"]["total_tokens"]), (&json!([]), &json!(17))),
             false => assert_eq!(
                 last["choices"][0],
                 json!({"index": 0, "delta": {}, "logprobs": null, "finish_reason": "stop"})
@@ -106,16 +79,8 @@ async fn a_stream_says_what_the_whole_answer_says() {
 async fn parameters_shape_the_reply() {
     let cases = [
         (json!({"max_tokens": 2}), "Hello from", "length"),
-        (
-            json!({"max_completion_tokens": 100}),
-            "Hello from the simulated provider. You said: json",
-            "stop",
-        ),
-        (
-            json!({"stop": " said"}),
-            "Hello from the simulated provider. You",
-            "stop",
-        ),
+        (json!({"max_completion_tokens": 100}), "Hello from the simulated provider. You said: json", "stop"),
+        (json!({"stop": " said"}), "Hello from the simulated provider. You", "stop"),
         (json!({"stop": ["zz", " the"]}), "Hello from", "stop"),
         (
             json!({"response_format": {"type": "json_object"}}),
@@ -140,22 +105,10 @@ async fn parameters_shape_the_reply() {
     let two = chat("x", json!({"n": 2, "logprobs": true, "top_logprobs": 3})).await;
     assert_eq!(two["choices"].as_array().unwrap().len(), 2);
     assert_eq!(two["choices"][1]["index"], 1);
-    assert_eq!(
-        two["choices"][1]["logprobs"]["content"][0]["top_logprobs"]
-            .as_array()
-            .unwrap()
-            .len(),
-        3
-    );
-    assert_eq!(
-        chat("x", json!({"service_tier": "fast"})).await["service_tier"],
-        "priority"
-    );
+    assert_eq!(two["choices"][1]["logprobs"]["content"][0]["top_logprobs"].as_array().unwrap().len(), 3);
+    assert_eq!(chat("x", json!({"service_tier": "fast"})).await["service_tier"], "priority");
     let thought = chat("x", json!({"model": "gpt-5"})).await;
-    assert_eq!(
-        thought["usage"]["completion_tokens_details"]["reasoning_tokens"],
-        64
-    );
+    assert_eq!(thought["usage"]["completion_tokens_details"]["reasoning_tokens"], 64);
     let refused = chat("refuse: no", json!({})).await["choices"][0]["message"].clone();
     assert!(refused["content"].is_null() && refused["refusal"].is_string());
 }
@@ -168,30 +121,10 @@ async fn tools_are_called_when_asked_for() {
     let only_time = json!({"type": "allowed_tools", "allowed_tools": {"mode": "required", "tools": [{"type": "function", "function": {"name": "time"}}]}});
     let cases = [
         ("hi", json!({}), vec![], "stop"),
-        (
-            "hi",
-            json!({"tool_choice": "required"}),
-            vec![("weather", r#"{"city":"sample"}"#)],
-            "tool_calls",
-        ),
-        (
-            "hi",
-            json!({"tool_choice": named}),
-            vec![("time", "{}")],
-            "stop",
-        ),
-        (
-            "hi",
-            json!({"tool_choice": only_time}),
-            vec![("time", "{}")],
-            "tool_calls",
-        ),
-        (
-            "call:",
-            json!({}),
-            vec![("weather", r#"{"city":"sample"}"#)],
-            "tool_calls",
-        ),
+        ("hi", json!({"tool_choice": "required"}), vec![("weather", r#"{"city":"sample"}"#)], "tool_calls"),
+        ("hi", json!({"tool_choice": named}), vec![("time", "{}")], "stop"),
+        ("hi", json!({"tool_choice": only_time}), vec![("time", "{}")], "tool_calls"),
+        ("call:", json!({}), vec![("weather", r#"{"city":"sample"}"#)], "tool_calls"),
         ("call:", json!({"tool_choice": "none"}), vec![], "stop"),
         (
             "call:weather {\"city\":\"Oslo\"}\ncall:time",
@@ -199,32 +132,15 @@ async fn tools_are_called_when_asked_for() {
             vec![("weather", r#"{"city":"Oslo"}"#), ("time", "{}")],
             "tool_calls",
         ),
-        (
-            "call:time\ncall:time",
-            json!({"parallel_tool_calls": false}),
-            vec![("time", "{}")],
-            "tool_calls",
-        ),
-        (
-            "call:note",
-            json!({}),
-            vec![("note", "sample")],
-            "tool_calls",
-        ),
+        ("call:time\ncall:time", json!({"parallel_tool_calls": false}), vec![("time", "{}")], "tool_calls"),
+        ("call:note", json!({}), vec![("note", "sample")], "tool_calls"),
     ];
     for (user, mut changes, wanted, reason) in cases {
         changes["tools"] = tools.clone();
         let choice = chat(user, changes.clone()).await["choices"][0].clone();
-        let calls = choice["message"]["tool_calls"]
-            .as_array()
-            .cloned()
-            .unwrap_or_default();
+        let calls = choice["message"]["tool_calls"].as_array().cloned().unwrap_or_default();
         let found: Vec<(&str, &str)> = calls.iter().map(called).collect();
-        assert_eq!(
-            (found, choice["finish_reason"].as_str()),
-            (wanted.clone(), Some(reason)),
-            "{user} {changes}"
-        );
+        assert_eq!((found, choice["finish_reason"].as_str()), (wanted.clone(), Some(reason)), "{user} {changes}");
 
         changes["stream"] = json!(true);
         let events = chat(user, changes).await;
@@ -237,58 +153,27 @@ async fn tools_are_called_when_asked_for() {
             .flatten()
         {
             let call = &mut streamed[usize::try_from(delta["index"].as_u64().unwrap()).unwrap()];
-            let inner = delta
-                .get("function")
-                .or_else(|| delta.get("custom"))
-                .unwrap();
-            assert_eq!(
-                delta.get("id").is_some(),
-                inner.get("name").is_some(),
-                "id and name come together"
-            );
+            let inner = delta.get("function").or_else(|| delta.get("custom")).unwrap();
+            assert_eq!(delta.get("id").is_some(), inner.get("name").is_some(), "id and name come together");
             call.0.push_str(inner["name"].as_str().unwrap_or_default());
-            call.1.push_str(
-                inner
-                    .get("arguments")
-                    .or_else(|| inner.get("input"))
-                    .unwrap()
-                    .as_str()
-                    .unwrap(),
-            );
+            call.1.push_str(inner.get("arguments").or_else(|| inner.get("input")).unwrap().as_str().unwrap());
         }
         assert_eq!(
-            streamed
-                .iter()
-                .map(|(name, arguments)| (name.as_str(), arguments.as_str()))
-                .collect::<Vec<_>>(),
+            streamed.iter().map(|(name, arguments)| (name.as_str(), arguments.as_str())).collect::<Vec<_>>(),
             wanted,
             "{user}"
         );
     }
     let legacy = chat("call:f", json!({"functions": [{"name": "f"}]})).await["choices"][0].clone();
     assert_eq!(
-        (
-            &legacy["message"]["function_call"],
-            &legacy["finish_reason"]
-        ),
-        (
-            &json!({"name": "f", "arguments": "{}"}),
-            &json!("function_call")
-        )
+        (&legacy["message"]["function_call"], &legacy["finish_reason"]),
+        (&json!({"name": "f", "arguments": "{}"}), &json!("function_call"))
     );
 }
 
 fn called(call: &Value) -> (&str, &str) {
     let inner = call.get("function").or_else(|| call.get("custom")).unwrap();
-    (
-        inner["name"].as_str().unwrap(),
-        inner
-            .get("arguments")
-            .or_else(|| inner.get("input"))
-            .unwrap()
-            .as_str()
-            .unwrap(),
-    )
+    (inner["name"].as_str().unwrap(), inner.get("arguments").or_else(|| inner.get("input")).unwrap().as_str().unwrap())
 }
 
 #[tokio::test]
@@ -296,13 +181,8 @@ async fn the_number_of_chunks_is_the_one_asked_for() {
     let simulator = Simulator::start().await;
     for chunks in [1, 3, 9, 50] {
         simulator.configure("a", &json!({"chunks": chunks})).await;
-        let body =
-            json!({"model": "m", "messages": [{"role": "user", "content": "hi"}], "stream": true});
-        assert_eq!(
-            simulator.chat("a", &body).await.events().len(),
-            chunks + 3,
-            "role, finish, done"
-        );
+        let body = json!({"model": "m", "messages": [{"role": "user", "content": "hi"}], "stream": true});
+        assert_eq!(simulator.chat("a", &body).await.events().len(), chunks + 3, "role, finish, done");
     }
 }
 
@@ -328,16 +208,10 @@ async fn completions_give_one_choice_per_prompt() {
         let events = simulator.post("a", "/v1/completions", &body).await.events();
         for (index, choice) in whole["choices"].as_array().unwrap().iter().enumerate() {
             let own = |event: &&Value| event["choices"][0]["index"] == index;
-            let text: String = events
-                .iter()
-                .filter(own)
-                .filter_map(|event| event["choices"][0]["text"].as_str())
-                .collect();
+            let text: String =
+                events.iter().filter(own).filter_map(|event| event["choices"][0]["text"].as_str()).collect();
             assert_eq!(choice["text"], text, "{body}");
-            assert_eq!(
-                events.iter().rfind(own).unwrap()["choices"][0]["finish_reason"],
-                choice["finish_reason"]
-            );
+            assert_eq!(events.iter().rfind(own).unwrap()["choices"][0]["finish_reason"], choice["finish_reason"]);
         }
     }
 }
@@ -351,68 +225,33 @@ async fn embeddings_are_the_same_in_both_formats() {
     };
     let (float, base64) = (ask("float", 8).await, ask("base64", 8).await);
     for index in 0..3 {
-        let floats: Vec<f64> =
-            serde_json::from_value(float["data"][index]["embedding"].clone()).unwrap();
-        let bytes = STANDARD
-            .decode(base64["data"][index]["embedding"].as_str().unwrap())
-            .unwrap();
-        let decoded: Vec<f32> = bytes
-            .chunks(4)
-            .map(|part| f32::from_le_bytes(part.try_into().unwrap()))
-            .collect();
+        let floats: Vec<f64> = serde_json::from_value(float["data"][index]["embedding"].clone()).unwrap();
+        let bytes = STANDARD.decode(base64["data"][index]["embedding"].as_str().unwrap()).unwrap();
+        let decoded: Vec<f32> = bytes.chunks(4).map(|part| f32::from_le_bytes(part.try_into().unwrap())).collect();
         assert_eq!(floats.len(), 8);
-        assert!(
-            floats
-                .iter()
-                .zip(&decoded)
-                .all(|(a, b)| (a - f64::from(*b)).abs() < 1e-7)
-        );
+        assert!(floats.iter().zip(&decoded).all(|(a, b)| (a - f64::from(*b)).abs() < 1e-7));
     }
     assert_eq!(float["data"][0]["embedding"], float["data"][2]["embedding"]);
     assert_ne!(float["data"][0]["embedding"], float["data"][1]["embedding"]);
-    assert_eq!(
-        float["usage"],
-        json!({"prompt_tokens": 3, "total_tokens": 3})
-    );
+    assert_eq!(float["usage"], json!({"prompt_tokens": 3, "total_tokens": 3}));
     let plain = simulator
-        .post(
-            "a",
-            "/v1/embeddings",
-            &json!({"model": "text-embedding-3-large", "input": [1, 2]}),
-        )
+        .post("a", "/v1/embeddings", &json!({"model": "text-embedding-3-large", "input": [1, 2]}))
         .await
         .json();
-    assert_eq!(
-        plain["data"][0]["embedding"].as_array().unwrap().len(),
-        3072
-    );
+    assert_eq!(plain["data"][0]["embedding"].as_array().unwrap().len(), 3072);
 }
 
 #[tokio::test]
 async fn models_are_listed() {
     let simulator = Simulator::start().await;
     let list = async |path: &str| {
-        let request =
-            format!("GET /a{path} HTTP/1.1\r\nhost: x\r\nauthorization: Bearer k\r\n\r\n");
-        simulator
-            .raw(request.as_bytes(), std::time::Duration::from_secs(5))
-            .await
+        let request = format!("GET /a{path} HTTP/1.1\r\nhost: x\r\nauthorization: Bearer k\r\n\r\n");
+        simulator.raw(request.as_bytes(), std::time::Duration::from_secs(5)).await
     };
-    assert!(
-        list("/v1/models").await.json()["data"]
-            .as_array()
-            .unwrap()
-            .len()
-            > 3
-    );
-    simulator
-        .configure("a", &json!({"models": ["m"], "created": 5}))
-        .await;
+    assert!(list("/v1/models").await.json()["data"].as_array().unwrap().len() > 3);
+    simulator.configure("a", &json!({"models": ["m"], "created": 5})).await;
     let entry = json!({"id": "m", "object": "model", "created": 5, "owned_by": "system"});
-    assert_eq!(
-        list("/v1/models").await.json(),
-        json!({"object": "list", "data": [entry]})
-    );
+    assert_eq!(list("/v1/models").await.json(), json!({"object": "list", "data": [entry]}));
     assert_eq!(list("/v1/models/m").await.json(), entry);
     assert_eq!(list("/v1/models/n").await.status, 404);
 }

@@ -57,15 +57,7 @@ impl Simulator {
 
     /// A well-formed POST to an account.
     pub(crate) async fn post(&self, account: &str, path: &str, body: &Value) -> Received {
-        self.raw(
-            &post(
-                &format!("/{account}{path}"),
-                &[],
-                body.to_string().as_bytes(),
-            ),
-            PATIENCE,
-        )
-        .await
+        self.raw(&post(&format!("/{account}{path}"), &[], body.to_string().as_bytes()), PATIENCE).await
     }
 
     pub(crate) async fn chat(&self, account: &str, body: &Value) -> Received {
@@ -74,10 +66,8 @@ impl Simulator {
 
     pub(crate) async fn control(&self, method: &str, path: &str, body: &Value) -> Received {
         let body = body.to_string();
-        let request = format!(
-            "{method} /_control/{path} HTTP/1.1\r\nhost: x\r\ncontent-length: {}\r\n\r\n{body}",
-            body.len()
-        );
+        let request =
+            format!("{method} /_control/{path} HTTP/1.1\r\nhost: x\r\ncontent-length: {}\r\n\r\n{body}", body.len());
         self.raw(request.as_bytes(), PATIENCE).await
     }
 
@@ -92,21 +82,14 @@ impl Simulator {
     }
 
     pub(crate) async fn calls(&self, account: &str) -> Vec<Value> {
-        let answer = self
-            .control("GET", &format!("{account}/calls"), &Value::Null)
-            .await;
+        let answer = self.control("GET", &format!("{account}/calls"), &Value::Null).await;
         answer.json().as_array().unwrap().clone()
     }
 
     /// The last call, once its exchange is over.
     pub(crate) async fn last_finished(&self, account: &str) -> Value {
         for _ in 0..200 {
-            if let Some(call) = self
-                .calls(account)
-                .await
-                .pop()
-                .filter(|call| call["finished"] == true)
-            {
+            if let Some(call) = self.calls(account).await.pop().filter(|call| call["finished"] == true) {
                 return call;
             }
             time::sleep(Duration::from_millis(10)).await;
@@ -121,26 +104,18 @@ impl Received {
     }
 
     pub(crate) fn json(&self) -> Value {
-        serde_json::from_slice(&self.body)
-            .unwrap_or_else(|error| panic!("{error}: {}", self.text()))
+        serde_json::from_slice(&self.body).unwrap_or_else(|error| panic!("{error}: {}", self.text()))
     }
 
     pub(crate) fn header(&self, name: &str) -> Option<&str> {
-        self.headers
-            .iter()
-            .find(|(n, _)| n == name)
-            .map(|(_, v)| v.as_str())
+        self.headers.iter().find(|(n, _)| n == name).map(|(_, v)| v.as_str())
     }
 
     /// The payloads of a stream, `[DONE]` as a string.
     pub(crate) fn events(&self) -> Vec<Value> {
         let text = self.text();
-        let payloads = text
-            .split("\n\n")
-            .filter_map(|event| event.strip_prefix("data: "));
-        payloads
-            .map(|payload| serde_json::from_str(payload).unwrap_or_else(|_| json!(payload)))
-            .collect()
+        let payloads = text.split("\n\n").filter_map(|event| event.strip_prefix("data: "));
+        payloads.map(|payload| serde_json::from_str(payload).unwrap_or_else(|_| json!(payload))).collect()
     }
 }
 
@@ -179,13 +154,7 @@ pub(crate) async fn receive(stream: &mut TcpStream, patience: Duration) -> Recei
             Ok(Err(_)) => Ended::Reset,
             Err(_) => Ended::Silent,
         };
-        let nothing = Received {
-            status: 0,
-            headers: Vec::new(),
-            body: Vec::new(),
-            chunks: Vec::new(),
-            ended,
-        };
+        let nothing = Received { status: 0, headers: Vec::new(), body: Vec::new(), chunks: Vec::new(), ended };
         return parse(&bytes, ended).unwrap_or(nothing);
     }
 }
@@ -196,17 +165,9 @@ fn parse(bytes: &[u8], ended: Ended) -> Option<Received> {
     let head = String::from_utf8_lossy(&bytes[..end]).into_owned();
     let mut lines = head.split("\r\n");
     let status = lines.next()?.split(' ').nth(1)?.parse().ok()?;
-    let headers: Vec<(String, String)> = lines
-        .filter_map(|line| line.split_once(": "))
-        .map(|(n, v)| (n.to_owned(), v.to_owned()))
-        .collect();
-    let mut answer = Received {
-        status,
-        headers,
-        body: Vec::new(),
-        chunks: Vec::new(),
-        ended: Ended::Complete,
-    };
+    let headers: Vec<(String, String)> =
+        lines.filter_map(|line| line.split_once(": ")).map(|(n, v)| (n.to_owned(), v.to_owned())).collect();
+    let mut answer = Received { status, headers, body: Vec::new(), chunks: Vec::new(), ended: Ended::Complete };
     let mut rest = &bytes[end + 4..];
     let complete = if answer.header("transfer-encoding") == Some("chunked") {
         loop {
@@ -226,9 +187,7 @@ fn parse(bytes: &[u8], ended: Ended) -> Option<Received> {
             }
         }
     } else {
-        let length = answer
-            .header("content-length")
-            .map_or(Some(0), |length| length.parse().ok())?;
+        let length = answer.header("content-length").map_or(Some(0), |length| length.parse().ok())?;
         answer.body = rest[..rest.len().min(length)].to_vec();
         rest.len() >= length
     };

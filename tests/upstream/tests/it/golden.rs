@@ -10,36 +10,21 @@ use crate::client::{Ended, Simulator};
 #[tokio::test]
 async fn every_golden_case_can_be_replayed() {
     let simulator = Simulator::start().await;
-    let folder = PathBuf::from(concat!(
-        env!("CARGO_MANIFEST_DIR"),
-        "/../golden/openai_chat"
-    ));
-    let mut names: Vec<PathBuf> = fs::read_dir(&folder)
-        .unwrap()
-        .map(|entry| entry.unwrap().path())
-        .collect();
+    let folder = PathBuf::from(concat!(env!("CARGO_MANIFEST_DIR"), "/../golden/openai_chat"));
+    let mut names: Vec<PathBuf> = fs::read_dir(&folder).unwrap().map(|entry| entry.unwrap().path()).collect();
     names.retain(|path| path.extension().is_some_and(|ending| ending == "json"));
     names.sort();
     assert!(names.len() >= 25, "cases are missing");
     for path in names {
         let case: Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
-        let name = path
-            .file_stem()
-            .unwrap()
-            .to_str()
-            .unwrap()
-            .replace('_', "-");
+        let name = path.file_stem().unwrap().to_str().unwrap().replace('_', "-");
         replay(&simulator, &name, &case, &folder).await;
     }
 }
 
 async fn replay(simulator: &Simulator, name: &str, case: &Value, folder: &std::path::Path) {
     let (request, wanted) = (&case["upstream_request"], &case["upstream_response"]);
-    let path = request["url"]
-        .as_str()
-        .unwrap()
-        .strip_prefix("https://api.openai.com")
-        .unwrap();
+    let path = request["url"].as_str().unwrap().strip_prefix("https://api.openai.com").unwrap();
     let normal = simulator.post(name, path, &request["body"]).await;
     assert_eq!(normal.status, 200, "{name}: {}", normal.text());
 
@@ -55,12 +40,7 @@ async fn replay(simulator: &Simulator, name: &str, case: &Value, folder: &std::p
         }
     };
     step["status"] = wanted["status"].clone();
-    step["headers"] = wanted["headers"]
-        .as_object()
-        .unwrap()
-        .iter()
-        .map(|(name, value)| json!([name, value]))
-        .collect();
+    step["headers"] = wanted["headers"].as_object().unwrap().iter().map(|(name, value)| json!([name, value])).collect();
     simulator.step(name, step).await;
     let scripted = simulator.post(name, path, &request["body"]).await;
     assert_eq!(json!(scripted.status), wanted["status"], "{name}");
