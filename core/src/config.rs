@@ -2,16 +2,51 @@
 
 use std::collections::HashMap;
 
+use http::Uri;
+
 use crate::egress::url::{self, AllowedOrigins, BaseUrl, Refusal};
 use crate::model::{Head, Model, Provider};
+use crate::provider::Endpoint;
 
 /// A tenant's configuration as requests use it.
 pub(crate) struct Config {
     head: Head,
     /// Alias, or an enabled model's id that is no alias, to indexes of models.
     names: HashMap<String, Vec<usize>>,
-    /// The judged base URL of each provider, in the head's order.
-    bases: Vec<Option<Result<BaseUrl, Refusal>>>,
+    /// The judged addresses of each provider, in the head's order.
+    places: Vec<Option<Result<Places, Refusal>>>,
+}
+
+/// The addresses of a provider that speaks OpenAI's dialect, joined once.
+pub(crate) struct Places {
+    /// Whether the operator opened this very origin.
+    pub(crate) private_allowed: bool,
+    chat: Uri,
+    completions: Uri,
+    embeddings: Uri,
+    /// `/models`.
+    pub(crate) models: Uri,
+}
+
+impl Places {
+    fn of(base: &BaseUrl) -> Result<Self, Refusal> {
+        Ok(Self {
+            private_allowed: base.private_allowed(),
+            chat: url::join(base, Endpoint::Chat.path())?,
+            completions: url::join(base, Endpoint::Completions.path())?,
+            embeddings: url::join(base, Endpoint::Embeddings.path())?,
+            models: url::join(base, "/models")?,
+        })
+    }
+
+    /// The address of an endpoint.
+    pub(crate) const fn endpoint(&self, endpoint: Endpoint) -> &Uri {
+        match endpoint {
+            Endpoint::Chat => &self.chat,
+            Endpoint::Completions => &self.completions,
+            Endpoint::Embeddings => &self.embeddings,
+        }
+    }
 }
 
 /// A place where a call can go: an enabled model and its provider.
@@ -21,8 +56,8 @@ pub(crate) struct Target<'a> {
     pub model: &'a Model,
     /// Its provider.
     pub provider: &'a Provider,
-    /// The provider's base URL, if its type has one that this version knows.
-    pub base: Option<&'a Result<BaseUrl, Refusal>>,
+    /// Where the provider is reached, if its type has an address that this version knows.
+    pub places: Option<&'a Result<Places, Refusal>>,
 }
 
 impl Config {
@@ -42,15 +77,15 @@ impl Config {
             }
         }
         names.extend(ids);
-        let bases = head
+        let places = head
             .providers
             .iter()
             .map(|p| {
                 let text = p.settings.get("base_url").or_else(|| p.kind()?.default_base())?;
-                Some(url::judge(text, allowed))
+                Some(url::judge(text, allowed).and_then(|base| Places::of(&base)))
             })
             .collect();
-        Self { head, names, bases }
+        Self { head, names, places }
     }
 
     /// The document itself.
@@ -67,12 +102,12 @@ impl Config {
     /// The target of one enabled model.
     pub(crate) fn target<'a>(&'a self, model: &'a Model) -> Option<Target<'a>> {
         let at = self.head.providers.iter().position(|p| p.uuid == model.provider)?;
-        Some(Target { model, provider: self.head.providers.get(at)?, base: self.bases.get(at)?.as_ref() })
+        Some(Target { model, provider: self.head.providers.get(at)?, places: self.places.get(at)?.as_ref() })
     }
 
-    /// The judged base URL of a provider.
-    pub(crate) fn base(&self, uuid: &str) -> Option<&Result<BaseUrl, Refusal>> {
+    /// Where a provider is reached.
+    pub(crate) fn places(&self, uuid: &str) -> Option<&Result<Places, Refusal>> {
         let at = self.head.providers.iter().position(|p| p.uuid == uuid)?;
-        self.bases.get(at)?.as_ref()
+        self.places.get(at)?.as_ref()
     }
 }

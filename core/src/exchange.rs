@@ -2,10 +2,8 @@
 //!
 //! Dropping an exchange that was not closed means that the client left; the line is written all the same.
 
-use std::fmt::Write as _;
+use std::io::Write as _;
 use std::sync::atomic::{AtomicU32, Ordering};
-
-use serde_json::{Map, Value};
 
 use crate::account::Usage;
 use crate::model::TenantId;
@@ -68,8 +66,9 @@ impl<P: Platform> Exchange<P> {
         let mut request_id = String::with_capacity(36);
         request_id.push_str("req_");
         for byte in random {
-            // Writing to a String cannot fail.
-            let _ = write!(request_id, "{byte:02x}");
+            for digit in [byte >> 4, byte & 15] {
+                request_id.push(char::from_digit(u32::from(digit), 16).unwrap_or('0'));
+            }
         }
         let began_ms = platform.now_ms();
         Self { platform, request_id, began_ms, store_reads: AtomicU32::new(0), line: Line::default(), closed: false }
@@ -132,12 +131,8 @@ impl<P: Platform> Exchange<P> {
             200..=299 if line.code.is_some() => Level::Error,
             _ => Level::Info,
         };
-        let mut out = Map::new();
-        let mut put = |name: &str, value: Value| {
-            if !value.is_null() {
-                out.insert(name.to_owned(), value);
-            }
-        };
+        let mut line_out = JsonLine::new();
+        let mut put = |name: &str, value: Member<'_>| line_out.put(name, &value);
         put("level", level_name(level).into());
         put("time_ms", now_ms.into());
         put("request_id", self.request_id.as_str().into());
@@ -146,7 +141,7 @@ impl<P: Platform> Exchange<P> {
         put("http.response.status_code", line.status.into());
         put("error.type", line.code.into());
         put("cause", line.cause.as_deref().into());
-        put("tenant", line.tenant.map(|id| id.to_string()).into());
+        put("tenant", line.tenant.as_ref().into());
         put("key", line.key.as_deref().into());
         put("gen_ai.operation.name", line.operation.into());
         put("gen_ai.provider.name", line.provider_type.as_deref().into());
@@ -155,7 +150,7 @@ impl<P: Platform> Exchange<P> {
         put("upstream_status", line.upstream_status.into());
         if line.attempts > 0 {
             put("attempts", line.attempts.into());
-            put("stream", line.stream.into());
+            put("stream", Member::Flag(line.stream));
         }
         if let Some(usage) = line.usage {
             put("gen_ai.usage.input_tokens", usage.input_tokens.into());
@@ -167,9 +162,9 @@ impl<P: Platform> Exchange<P> {
         put("duration_ms", now_ms.saturating_sub(self.began_ms).into());
         put("store_reads", self.store_reads.load(Ordering::Relaxed).into());
         if line.stale {
-            put("stale", true.into());
+            put("stale", Member::Flag(true));
         }
-        (level, Value::Object(out).to_string())
+        (level, line_out.finish())
     }
 }
 
@@ -181,6 +176,88 @@ impl<P: Platform> Drop for Exchange<P> {
             self.line.code = Some("client_closed");
             self.close();
         }
+    }
+}
+
+/// A value of the log line.
+enum Member<'a> {
+    Absent,
+    Text(&'a str),
+    Tenant(&'a TenantId),
+    Number(u64),
+    Flag(bool),
+}
+
+impl<'a> From<&'a str> for Member<'a> {
+    fn from(text: &'a str) -> Self {
+        Self::Text(text)
+    }
+}
+
+impl From<u64> for Member<'_> {
+    fn from(number: u64) -> Self {
+        Self::Number(number)
+    }
+}
+
+impl From<u32> for Member<'_> {
+    fn from(number: u32) -> Self {
+        Self::Number(number.into())
+    }
+}
+
+impl From<u16> for Member<'_> {
+    fn from(number: u16) -> Self {
+        Self::Number(number.into())
+    }
+}
+
+impl<'a> From<&'a TenantId> for Member<'a> {
+    fn from(tenant: &'a TenantId) -> Self {
+        Self::Tenant(tenant)
+    }
+}
+
+impl<'a, T: Into<Self>> From<Option<T>> for Member<'a> {
+    fn from(value: Option<T>) -> Self {
+        value.map_or(Self::Absent, Into::into)
+    }
+}
+
+/// A flat JSON object, written straight into one buffer: this runs for every request.
+struct JsonLine(Vec<u8>);
+
+impl JsonLine {
+    fn new() -> Self {
+        let mut out = Vec::with_capacity(640);
+        out.push(b'{');
+        Self(out)
+    }
+
+    /// Appends a member. Names are ours and need no escapes; a write into a `Vec` cannot fail.
+    fn put(&mut self, name: &str, value: &Member<'_>) {
+        if matches!(value, Member::Absent) {
+            return;
+        }
+        let out = &mut self.0;
+        if out.len() > 1 {
+            out.push(b',');
+        }
+        out.push(b'"');
+        out.extend_from_slice(name.as_bytes());
+        out.extend_from_slice(b"\":");
+        let _ = match value {
+            Member::Absent => Ok(()),
+            Member::Text(text) => serde_json::to_writer(&mut *out, text).map_err(std::io::Error::from),
+            Member::Tenant(tenant) => write!(out, "\"{tenant}\""),
+            Member::Number(number) => write!(out, "{number}"),
+            Member::Flag(flag) => write!(out, "{flag}"),
+        };
+    }
+
+    fn finish(mut self) -> String {
+        self.0.push(b'}');
+        String::from_utf8(self.0).unwrap_or_default()
     }
 }
 

@@ -179,7 +179,7 @@ impl Attempt<'_> {
         status: &mut Option<u16>,
         request_id: &mut Option<HeaderValue>,
     ) -> Outcome<Answer<P>> {
-        let Some(Ok(base)) = self.target.base else {
+        let Some(Ok(places)) = self.target.places else {
             return Err(constant(ErrorCode::UpstreamUnreachable).caused_by("base URL refused"));
         };
         let headers = provider::openai::headers(self.credential)
@@ -192,8 +192,9 @@ impl Attempt<'_> {
         let wait = if self.call.stream { timeouts.first_content_ms } else { timeouts.answer_ms };
         let deadline = now.saturating_add(wait).min(total);
         let body = self.call.encode(self.target.model.id.as_str(), true);
-        let path = self.call.endpoint.path();
-        let departure = Departure { method: Method::POST, base, path, headers, body: Some(body) };
+        let uri = places.endpoint(self.call.endpoint);
+        let departure =
+            Departure { method: Method::POST, uri, private_allowed: places.private_allowed, headers, body: Some(body) };
         let response = egress::send(platform, departure, deadline).await?;
         let (head, mut upstream) = response.into_parts();
         *status = Some(head.status.as_u16());

@@ -240,7 +240,7 @@ pub(super) async fn available<P: Platform>(
     if !provider.kind().is_some_and(|kind| kind.serves(Endpoint::Chat)) {
         return json(StatusCode::OK, &List::of(Value::Null));
     }
-    let Some(Ok(base)) = caller.config.base(uuid) else {
+    let Some(Ok(places)) = caller.config.places(uuid) else {
         return Err(constant(ErrorCode::UpstreamUnreachable).caused_by("base URL refused"));
     };
     let credential = credentials::read(gateway, exchange, caller.tenant, &provider.credential).await?;
@@ -249,7 +249,13 @@ pub(super) async fn available<P: Platform>(
     let platform = exchange.platform().clone();
     let deadline = platform.now_ms().saturating_add(gateway.deployment.timeouts.first_content_ms);
     exchange.line().attempts = 1;
-    let departure = Departure { method: Method::GET, base, path: "/models", headers, body: None };
+    let departure = Departure {
+        method: Method::GET,
+        uri: &places.models,
+        private_allowed: places.private_allowed,
+        headers,
+        body: None,
+    };
     let response = egress::send(&platform, departure, deadline).await?;
     let (head, mut body) = response.into_parts();
     exchange.line().upstream_status = Some(head.status.as_u16());

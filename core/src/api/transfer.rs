@@ -172,7 +172,7 @@ fn check(gateway: &Gateway, head: &Head) -> Outcome<()> {
         if !named || !id || !known {
             return wrong("'document' has a provider that breaks the rules.");
         }
-        if matches!(config.base(&provider.uuid), Some(Err(_))) {
+        if matches!(config.places(&provider.uuid), Some(Err(_))) {
             return wrong("'document' has a provider whose base URL is refused here.");
         }
     }

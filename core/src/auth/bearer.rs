@@ -74,7 +74,7 @@ impl BearerKeys {
             return Some(Bearer::Operator);
         }
         let tenant = self.tenant_of(token)?;
-        Some(Bearer::Tenant { tenant, hash: KeyHash::of(token) })
+        Some(Bearer::Tenant { tenant, hash: KeyHash::from(<[u8; 32]>::from(digest)) })
     }
 
     fn tenant_of(&self, token: &str) -> Option<TenantId> {

@@ -9,11 +9,10 @@ pub mod url;
 use bytes::{Bytes, BytesMut};
 use futures_util::future::{Either, select};
 use http::header::{ACCEPT_ENCODING, CONTENT_TYPE, HeaderValue, USER_AGENT};
-use http::{HeaderMap, Method, Request, Response};
+use http::{HeaderMap, Method, Request, Response, Uri};
 
 use crate::body::Upstream;
 use crate::dialect::openai_chat::constant;
-use crate::egress::url::BaseUrl;
 use crate::error::{ErrorCode, Failure};
 use crate::limits;
 use crate::ports::{HttpClient, HttpError, Outgoing, Platform, UpstreamBody};
@@ -22,10 +21,10 @@ use crate::ports::{HttpClient, HttpError, Outgoing, Platform, UpstreamBody};
 pub struct Departure<'a> {
     /// The method.
     pub method: Method,
-    /// The judged base.
-    pub base: &'a BaseUrl,
-    /// The path below it.
-    pub path: &'a str,
+    /// The judged address.
+    pub uri: &'a Uri,
+    /// Whether the operator opened this very origin.
+    pub private_allowed: bool,
     /// The provider's headers (authentication).
     pub headers: HeaderMap,
     /// The JSON body, if any.
@@ -38,7 +37,7 @@ pub async fn send<P: Platform>(
     departure: Departure<'_>,
     deadline_ms: u64,
 ) -> Result<Response<Upstream<P>>, Failure> {
-    let outgoing = outgoing(departure)?;
+    let outgoing = outgoing(departure);
     let sent = platform.http().send(outgoing);
     match before(platform, deadline_ms, sent).await {
         None => Err(constant(ErrorCode::UpstreamTimeout).caused_by("no head in time")),
@@ -47,20 +46,19 @@ pub async fn send<P: Platform>(
     }
 }
 
-fn outgoing(departure: Departure<'_>) -> Result<Outgoing, Failure> {
-    let internal = || Failure::internal("the upstream request cannot be built");
-    let uri = url::join(departure.base, departure.path).map_err(|_| internal())?;
-    let mut request = Request::new(departure.body.clone().unwrap_or_default());
+fn outgoing(departure: Departure<'_>) -> Outgoing {
+    let has_body = departure.body.is_some();
+    let mut request = Request::new(departure.body.unwrap_or_default());
     *request.method_mut() = departure.method;
-    *request.uri_mut() = uri;
+    *request.uri_mut() = departure.uri.clone();
     let headers = request.headers_mut();
     *headers = departure.headers;
     headers.insert(USER_AGENT, HeaderValue::from_static(concat!("model-gateway/", env!("CARGO_PKG_VERSION"))));
     headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
-    if departure.body.is_some() {
+    if has_body {
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     }
-    Ok(Outgoing { request, private_allowed: departure.base.private_allowed(), connect_timeout_ms: limits::CONNECT_MS })
+    Outgoing { request, private_allowed: departure.private_allowed, connect_timeout_ms: limits::CONNECT_MS }
 }
 
 /// Reads a whole body of at most `limit` bytes, at the latest until `deadline_ms`.
