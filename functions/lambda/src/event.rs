@@ -1,4 +1,7 @@
 //! What Lambda hands in: a request of the function URL (payload 2.0), or a word from a schedule.
+//!
+//! Read by hand: the event types of `lambda_http` refuse a whole event for one header that is not ASCII, and Lambda would
+//! answer 502 in our place.
 
 use std::borrow::Cow;
 use std::collections::HashMap;

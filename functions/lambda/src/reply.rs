@@ -10,10 +10,10 @@ use futures_util::{StreamExt, future, stream};
 use gateway_core::ports::Platform;
 use gateway_core::{Body, Live};
 use gateway_native::BodyError;
-use http::{HeaderMap, Response};
+use http::{HeaderMap, HeaderValue, Response};
 use http_body::Frame;
 use http_body_util::{Either, Full, StreamBody};
-use serde_json::{Map, Value, json};
+use lambda_runtime::MetadataPrelude;
 
 /// The body of one request to the Runtime API.
 pub(crate) enum Reply<P: Platform> {
@@ -32,8 +32,8 @@ impl<P: Platform> Reply<P> {
     /// A client's answer with its prelude.
     pub(crate) fn to_client(answer: Response<Body<P>>) -> Self {
         let (head, body) = answer.into_parts();
-        let mut bytes =
-            json!({"statusCode": head.status.as_u16(), "headers": joined(&head.headers)}).to_string().into_bytes();
+        let prelude = MetadataPrelude { status_code: head.status, headers: joined(&head.headers), cookies: Vec::new() };
+        let mut bytes = serde_json::to_vec(&prelude).unwrap_or_default();
         bytes.extend_from_slice(&[0; 8]);
         match body {
             Body::Full(whole) => {
@@ -57,11 +57,13 @@ impl<P: Platform> Reply<P> {
 }
 
 /// One value per name, as the prelude wants it. The front end frames the body by itself.
-fn joined(headers: &HeaderMap) -> Map<String, Value> {
-    let mut joined = Map::with_capacity(headers.len());
+fn joined(headers: &HeaderMap) -> HeaderMap {
+    let mut joined = HeaderMap::with_capacity(headers.keys_len());
     for name in headers.keys().filter(|name| !FRAMING.contains(&name.as_str())) {
         let values: Vec<_> = headers.get_all(name).iter().filter_map(|value| value.to_str().ok()).collect();
-        joined.insert(name.as_str().to_owned(), Value::String(values.join(", ")));
+        if let Ok(value) = HeaderValue::try_from(values.join(", ")) {
+            joined.insert(name, value);
+        }
     }
     joined
 }
@@ -81,6 +83,9 @@ mod tests {
         headers.append(VARY, "User-Agent".parse().unwrap());
         headers.append(CONTENT_LENGTH, "5".parse().unwrap());
         headers.append("x-request-id", "a\"b".parse().unwrap());
-        assert_eq!(Value::Object(joined(&headers)), json!({"vary": "Origin, User-Agent", "x-request-id": "a\"b"}));
+        let joined = joined(&headers);
+        assert_eq!(joined.len(), 2);
+        assert_eq!(joined[VARY], "Origin, User-Agent");
+        assert_eq!(joined["x-request-id"], "a\"b");
     }
 }

@@ -1,7 +1,8 @@
 //! The Lambda Runtime API: fetch an event, post its answer, one after the other over one connection.
 //!
-//! Written by hand because `lambda_runtime` offers no way to its connector: its socket has Nagle's algorithm on, so that
-//! the end of an answer waits for the acknowledgement of its beginning, up to 40 ms.
+//! Written by hand because `lambda_runtime` 1.5 offers no way to its connector: its socket has Nagle's algorithm on, so that
+//! the end of an answer waits for the acknowledgement of its beginning, up to 40 ms. The prelude of an
+//! answer is `lambda_runtime`'s.
 
 use std::time::Duration;
 
