@@ -90,12 +90,17 @@ function kept(name, encoding) {
 
 /** The bundle's modules, the main one first. */
 function modules(bundle) {
-  const main = { type: 'ESModule', path: path.join(bundle, 'index.js') };
-  const wasm = { type: 'CompiledWasm', path: path.join(bundle, 'index_bg.wasm') };
-  if (!options.faults) return { modules: [main, wasm], modulesRoot: bundle };
-  const contents = fs.readFileSync(path.join(root, 'tests/worker/faults.mjs'), 'utf8');
-  const around = { type: 'ESModule', path: path.join(bundle, 'faults.js'), contents };
-  return { modules: [around, main, wasm], modulesRoot: bundle };
+  const module = (type, name, contents) => ({ type, path: path.join(bundle, name), contents });
+  const built = [
+    module('ESModule', 'main.js'),
+    module('ESModule', 'index.js'),
+    module('CompiledWasm', 'index_bg.wasm'),
+  ];
+  if (options.faults) {
+    const around = fs.readFileSync(path.join(root, 'tests/worker/faults.mjs'), 'utf8');
+    built.unshift(module('ESModule', 'faults.mjs', around));
+  }
+  return { modules: built, modulesRoot: bundle };
 }
 
 async function answered(url) {

@@ -1,5 +1,6 @@
 """Fixtures of all suites. One entry, one simulator and one watch over credentials per worker of a session."""
 
+import concurrent.futures
 import os
 
 import pytest
@@ -73,8 +74,8 @@ def make_gateway(entry_kind, aws, sim, canaries, tmp_path_factory):
         return started[-1]
 
     yield make
-    for gateway in started:
-        gateway.entry.stop()
+    with concurrent.futures.ThreadPoolExecutor() as pool:
+        list(pool.map(lambda gateway: gateway.entry.stop(), started))
     # All answers of the run were searched as they came; this is the rest of what an outsider may lay hands on.
     for gateway in started:
         assert_nothing_leaked(gateway)

@@ -108,6 +108,15 @@ def test_only_a_configured_secrets_manager_is_taken(gateway, value):
     assert name not in [t["name"] for t in check.ok(gateway.operator.get("/tenants"))["data"]]
 
 
+def test_the_accounts_own_manager_is_taken_where_there_is_one(gateway, account):
+    answer = gateway.operator.post("/tenant", {"name": unique("aws"), "secrets_manager": "aws"})
+    if gateway.entry.kind != "lambda":
+        check.error(answer, 400, "invalid_request", param="secrets_manager")
+        return
+    made = check.ok(answer, 201)
+    assert made["secrets_manager"] == "aws"
+
+
 def test_builtin_credentials_work_on_every_entry(gateway, account):
     tenant = gateway.tenant(secrets_manager="builtin")
     tenant.serves(account)

@@ -4,6 +4,7 @@ import contextlib
 import http.client
 import json
 import secrets
+import threading
 import time
 import uuid
 
@@ -21,10 +22,17 @@ class Gateway:
         self.entry = entry
         self.origin = entry.origin
         self.canaries = canaries
-        limits = httpx.Limits(max_connections=200, max_keepalive_connections=100)
-        self.http = httpx.Client(timeout=30, limits=limits, trust_env=False)
+        self._clients = threading.local()
         canaries.add(entry.admin_key, "the operator key")
         canaries.add(entry.sealing_key, "the sealing key")
+
+    @property
+    def http(self):
+        """One client per thread: httpx's pool was seen to close a connection under another thread's read (EBADF)."""
+        if not hasattr(self._clients, "http"):
+            limits = httpx.Limits(max_connections=200, max_keepalive_connections=100)
+            self._clients.http = httpx.Client(timeout=30, limits=limits, trust_env=False)
+        return self._clients.http
 
     @property
     def operator(self):

@@ -109,7 +109,7 @@ class Aws:
 
     def requests(self):
         """How many calls it has answered: it logs one line for each."""
-        return self.process.output().count('"POST / HTTP/1.1"')
+        return self.process.output().count("POST / HTTP/1.1")
 
     def table_bytes(self, table):
         """Everything a table holds, as it comes over the wire."""

@@ -21,6 +21,7 @@ const WATCH_MS = 50; // a request that takes longer than this watches for its cl
 const BODILESS = [204, 205, 304];
 
 let core = null; // the `Core` of the wasm instance that is alive
+let serves = false; // whether it has been given the deployment's configuration: an object's alarm may have started it
 let wanted = []; // names of the request headers that it reads
 let bindings = null; // the deployment's env
 let serial = 0;
@@ -33,13 +34,15 @@ const aborts = new Map(); // fetches without an answer: op -> AbortController
 export function install(instance, headers) {
   abandon();
   core = instance;
+  serves = false;
   wanted = headers.split(' ');
 }
 
-globalThis.__gateway_host = { accept, alive: () => core !== null };
+globalThis.__gateway_host = { accept, serves: () => serves };
 
 function crash(error) {
   core = null;
+  serves = false;
   globalThis.__worker_init_state.criticalError = true;
   console.error(JSON.stringify({ level: 'error', message: 'the wasm instance was lost', error: String(error?.name) }));
   abandon();
@@ -103,6 +106,7 @@ class Call {
 /** Takes a request: a promise of its answer. */
 export async function accept(request, env) {
   bindings = env;
+  serves = true;
   const call = new Call(request);
   // Not from within the crossing that brought us here: what traps must have no frames of the wasm module above it.
   await undefined;

@@ -7,6 +7,6 @@ export { RegistryObject, TenantObject } from './index.js';
 export default {
   fetch(request, env, context) {
     const host = globalThis.__gateway_host; // js/host.js
-    return host.alive() ? host.accept(request, env) : new Shim(context, env).fetch(request);
+    return host.serves() ? host.accept(request, env) : new Shim(context, env).fetch(request);
   },
 };

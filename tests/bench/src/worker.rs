@@ -64,7 +64,7 @@ pub(crate) fn gateway(setting: &Setting, configured: &Configured, bundle: &Path,
     let kv = "kv.js";
     fs::copy(setting.root.join("tests/bench/floors").join(kv), folder.join(kv))?;
     let mut modules = String::new();
-    for (name, kind) in [("index.js", "esModule"), ("index_bg.wasm", "wasm")] {
+    for (name, kind) in [("main.js", "esModule"), ("index.js", "esModule"), ("index_bg.wasm", "wasm")] {
         fs::copy(bundle.join(name), folder.join(name))?;
         write!(modules, "\n    (name = {name}, {kind} = embed {name}),", name = quoted(name))?;
     }
