@@ -82,23 +82,32 @@ pub(crate) enum Identity {
 }
 
 /// The caller of a tenant's route: a tenant's key stands for its tenant; the operator for the one that
-/// `X-Gateway-Tenant` names, else for the default tenant.
+/// `X-Gateway-Tenant` names, else for the default tenant. To `manage`, the store is asked for the newest state: what was
+/// changed a moment ago through another isolate must be seen.
 pub(crate) async fn act<P: Platform>(
     gateway: &Gateway,
     exchange: &mut Exchange<P>,
     identity: Identity,
     headers: &HeaderMap,
+    manage: bool,
 ) -> Outcome<Caller> {
     if let Identity::Tenant(caller) = identity {
-        return Ok(caller);
+        return if manage { confirmed(gateway, exchange, caller).await } else { Ok(caller) };
     }
     // A remembered name can belong to a tenant that is gone; the second round asks the registry.
     for fresh in [false, true] {
         let tenant = chosen_tenant(gateway, exchange, headers, fresh).await?;
-        let Recalled { config, confirm, fresh, .. } = recall(gateway, exchange, tenant, None).await?;
+        let Recalled { config, confirm, fresh: asked, .. } = recall(gateway, exchange, tenant, None).await?;
         if let Some(config) = config {
-            exchange.line().tenant = Some(tenant);
-            return Ok(Caller { tenant, config, key: None, hash: None, confirm, fresh });
+            let caller = Caller { tenant, config, key: None, hash: None, confirm, fresh: asked };
+            let caller = if manage { confirmed(gateway, exchange, caller).await } else { Ok(caller) };
+            match caller {
+                Err(failure) if failure.code == ErrorCode::NotFound => {}
+                caller => {
+                    exchange.line().tenant = Some(tenant);
+                    return caller;
+                }
+            }
         }
         gateway.cache.forget(tenant);
     }

@@ -52,13 +52,12 @@ pub(crate) async fn serve<P: Platform, B: RequestBody>(
         }
         _ => {}
     }
-    let caller = tenancy::act(gateway, exchange, identity, &head.headers).await?;
+    let manage = !matches!(route, Route::Data(_));
+    let caller = tenancy::act(gateway, exchange, identity, &head.headers, manage).await?;
     if let Route::Data(endpoint) = route {
         caller.require(Scope::Inference)?;
         return data::call(gateway, exchange, caller, *endpoint, body).await;
     }
-    // What is managed is managed on the newest state, also right after a change through another isolate.
-    let caller = tenancy::confirmed(gateway, exchange, caller).await?;
     match route {
         Route::Models(mount) => return models::list(&caller, *mount).map(Reply::Full),
         Route::Model(Verb::Get, name) => return models::get(&caller, name).map(Reply::Full),

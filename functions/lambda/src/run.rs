@@ -51,6 +51,8 @@ impl Function {
             if let Err(error) = api.answer(&invocation.id, answer, reply.into_body()).await {
                 self.log(Level::Warn, "answer", &error.to_string());
             }
+            // From the next call for an event on, the process may be frozen.
+            gateway_native::exchanges_settled().await;
         }
     }
 

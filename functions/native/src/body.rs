@@ -2,6 +2,7 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
@@ -105,8 +106,50 @@ impl Drop for UpstreamStream {
             return open.lease.give_back();
         }
         if let Ok(runtime) = Handle::try_current() {
-            drop(runtime.spawn(open.linger()));
+            let lingering = Lingering::begin();
+            drop(runtime.spawn(async move {
+                open.linger().await;
+                drop(lingering);
+            }));
         }
+    }
+}
+
+/// Counts bodies that were let go and whose connections are not back or closed yet.
+struct Lingering;
+
+static LINGERING: AtomicUsize = AtomicUsize::new(0);
+
+impl Lingering {
+    fn begin() -> Self {
+        LINGERING.fetch_add(1, Ordering::Relaxed);
+        Self
+    }
+}
+
+impl Drop for Lingering {
+    fn drop(&mut self) {
+        LINGERING.fetch_sub(1, Ordering::Relaxed);
+    }
+}
+
+/// Ready when no exchange that was let go keeps its connection busy: before a process is frozen, so that a provider
+/// learns at once that nobody waits any more.
+pub async fn exchanges_settled() {
+    let mut waited = false;
+    for _ in 0..LINGER.as_millis() * 2 {
+        if LINGERING.load(Ordering::Relaxed) == 0 {
+            break;
+        }
+        waited = true;
+        tokio::time::sleep(Duration::from_millis(1)).await;
+    }
+    // The tasks of the connections still have to notice and to close their sockets.
+    for _ in 0..8 {
+        tokio::task::yield_now().await;
+    }
+    if waited {
+        tokio::time::sleep(Duration::from_millis(2)).await;
     }
 }
 

@@ -14,7 +14,7 @@ mod system;
 
 pub use address::globally_reachable;
 pub use answer::{BodyError, failure, handle, http_body, pieces, quiet_panics};
-pub use body::UpstreamStream;
+pub use body::{UpstreamStream, exchanges_settled};
 pub use client::Upstream;
 pub use connect::{Resolve, SystemResolver};
 pub use log::Log;

@@ -80,6 +80,17 @@ fn what_was_made_elsewhere_is_known_at_once() {
 }
 
 #[test]
+fn the_operator_finds_the_next_default_tenant_when_the_first_was_deleted_elsewhere() {
+    let bench = Bench::new();
+    let other = elsewhere(&bench);
+    assert_eq!(other.admin("GET", "/v1/tenant", Value::Null).1["name"], "test");
+    bench.world.pass(1);
+    assert_eq!(bench.admin("POST", "/v1/tenant", json!({"name": "next"})).0, 201);
+    assert_eq!(bench.admin("DELETE", "/v1/tenant", Value::Null).0, 204);
+    assert_eq!(other.admin("GET", "/v1/tenant", Value::Null).1["name"], "next");
+}
+
+#[test]
 fn a_provider_replaced_or_removed_elsewhere_is_no_fault_of_its_callers() {
     let bench = Bench::new();
     // Knows the head, but not the credential yet.
