@@ -10,6 +10,7 @@ use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll};
 use std::time::Duration;
 
+use gateway_core::egress::address;
 use gateway_core::ports::HttpError;
 use rustls::pki_types::{ServerName, TrustAnchor};
 use rustls::{ClientConfig, RootCertStore};
@@ -18,7 +19,6 @@ use tokio::net::TcpStream;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
-use crate::address;
 use crate::pool::Origin;
 
 /// Turns a host name into addresses.
@@ -62,7 +62,7 @@ async fn judged_addresses(resolver: &impl Resolve, origin: &Origin) -> Result<Ve
         return Err(HttpError::Connect);
     }
     if !origin.private_allowed() {
-        addresses.retain(|address| address::globally_reachable(address.ip()));
+        addresses.retain(|address| address::reachable(address.ip()));
     }
     if addresses.is_empty() { Err(HttpError::Forbidden) } else { Ok(addresses) }
 }

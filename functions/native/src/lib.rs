@@ -3,7 +3,6 @@
 //! Adapters only. Nothing here knows tenants, providers or the API; whether a call may be made is decided in core,
 //! and only the address a name resolves to is judged here, because nobody else sees it.
 
-mod address;
 mod answer;
 mod body;
 mod client;
@@ -12,7 +11,6 @@ mod log;
 mod pool;
 mod system;
 
-pub use address::globally_reachable;
 pub use answer::{BodyError, failure, handle, http_body, pieces, quiet_panics};
 pub use body::{UpstreamStream, exchanges_settled};
 pub use client::Upstream;

@@ -28,7 +28,6 @@ let serial = 0;
 let emitted = null; // what the wasm side gave out during the crossing that runs
 const calls = new Map(); // requests without an answer: id -> Call
 const pumps = new Map(); // streams that run: id -> Pump
-const aborts = new Map(); // fetches without an answer: op -> AbortController
 
 /** The wasm side names its entry points, once per instance. What an earlier instance left running is lost. */
 export function install(instance, headers) {
@@ -64,6 +63,7 @@ class Call {
     this.timer = undefined;
     this.due = Infinity;
     this.watched = false;
+    this.dropped = null; // operations that nobody waits for any more
     this.answer = new Promise((resolve) => (this.resolve = resolve));
     calls.set(this.id, this);
   }
@@ -252,28 +252,30 @@ class Pump {
   }
 }
 
-/** Sends a request upstream; `Core.answered` or `Core.settle` hears of it. */
+/**
+ * Sends a request upstream; `Core.answered` or `Core.settle` hears of it. It goes without an AbortController, which costs as
+ * much as all headers: a fetch that is called off ends with the request itself, or as soon as it is answered.
+ */
 export function send(call, head, body) {
   const op = ++serial;
-  const abort = new AbortController();
-  aborts.set(op, abort);
   const [method, url] = head.split('\n', 2);
   const init = {
     method,
     headers: fields(head, 2),
     body: body.length ? body.slice() : undefined,
     redirect: 'manual',
-    signal: abort.signal,
     encodeResponseBody: 'manual', // also: the body comes as it was encoded
   };
   fetch(url, init).then(
-    (response) => answered(call, op, abort, response),
+    (response) => answered(call, op, response),
     (error) => settle(call, op, fault(error)),
   );
   return op;
 }
 
-async function answered(call, op, abort, response) {
+async function answered(call, op, response) {
+  const caller = calls.get(call);
+  if (!caller || caller.dropped?.has(op)) return cancelBody(response);
   let head = `${response.status}\n`;
   response.headers.forEach((value, name) => (head += `${name}\n${value}\n`));
   const length = response.headers.get('content-length');
@@ -285,25 +287,27 @@ async function answered(call, op, abort, response) {
       return settle(call, op, fault(error));
     }
   }
-  aborts.delete(op);
   try {
-    core.answered(call, op, head, bytes ? undefined : new Upstream(response, abort), bytes);
+    core.answered(call, op, head, bytes ? undefined : new Upstream(response), bytes);
   } catch (error) {
     crash(error);
   }
 }
 
 /** Calls off a fetch that has no answer yet; nothing happens to other operations. */
-export function cancel(op) {
-  aborts.get(op)?.abort();
-  aborts.delete(op);
+export function cancel(call, op) {
+  const caller = calls.get(call);
+  if (caller) (caller.dropped ??= new Set()).add(op);
+}
+
+function cancelBody(response) {
+  response.body?.cancel().catch(() => {});
 }
 
 /** The body of an upstream's answer. */
 class Upstream {
-  constructor(response, abort) {
+  constructor(response) {
     this.response = response;
-    this.abort = abort;
     this.source = null;
   }
 
@@ -312,7 +316,8 @@ class Upstream {
   }
 
   cancel() {
-    this.abort.abort();
+    if (this.source) this.source.cancel?.().catch(() => {});
+    else cancelBody(this.response);
   }
 }
 
@@ -402,7 +407,6 @@ export function nudge(call) {
 }
 
 function settle(call, op, outcome, bytes) {
-  aborts.delete(op);
   if (!calls.has(call)) return;
   try {
     core.settle(call, op, outcome, bytes);

@@ -260,7 +260,7 @@ impl Drop for Operation {
             let slot = slots.swap_remove(at);
             // A waker is left only where nothing was reported yet.
             if slot.waker.is_some() {
-                host::cancel(self.id);
+                host::cancel(self.call.id, self.id);
             }
         }
     }

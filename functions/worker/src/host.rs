@@ -19,7 +19,7 @@ extern "C" {
     /// Begins a fetch; `head` has lines of the method and the URL, then headers.
     pub(crate) fn send(call: u32, head: &str, body: &[u8]) -> u32;
     /// Calls off a fetch that has no answer yet; nothing happens to other operations.
-    pub(crate) fn cancel(operation: u32);
+    pub(crate) fn cancel(call: u32, operation: u32);
     /// Begins to read on in an upstream's body.
     pub(crate) fn read(call: u32, upstream: &JsValue) -> u32;
     /// Ends the interest in an upstream's body.
