@@ -168,8 +168,16 @@ class Entry:
             self.process = None
 
     def kill(self):
+        """SIGKILL; back when nobody listens on its port any more."""
         self.process.kill()
         self.process = None
+        end = time.monotonic() + 10
+        while time.monotonic() < end:
+            with socket.socket() as s, contextlib.suppress(OSError):
+                s.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+                s.bind(("127.0.0.1", self.port))
+                return
+            time.sleep(0.01)
 
     def restart(self, **env):
         """With other variables, if given."""
