@@ -98,3 +98,23 @@ test('a thousand streams that are left leave nothing behind', async () => {
   await until(() => provider.open === 0, 5_000);
   await until(() => chats().length === logged + 1_000, 5_000);
 });
+
+test('an upstream that is given up is closed', async () => {
+  const variables = { GATEWAY_FIRST_CONTENT_TIMEOUT_MS: '300', GATEWAY_ANSWER_TIMEOUT_MS: '300' };
+  const hasty = await Worker.start({ origin: provider.origin, variables });
+  const { key } = await hasty.tenant(provider.origin);
+  const answers = [
+    () => {},
+    (request, response) => response.writeHead(200, { 'content-type': 'application/json' }).write('{'),
+    (request, response) => response.writeHead(200, { 'content-type': 'text/event-stream' }).write(': \n\n'),
+  ];
+  for (answer of answers) {
+    for (const stream of [false, true]) {
+      const response = await hasty.chat(key, { stream });
+      assert.ok(response.status >= 500, String(response.status));
+      await response.text();
+      await until(() => provider.open === 0, 2_000);
+    }
+  }
+  await hasty.stop();
+});

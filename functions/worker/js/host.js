@@ -21,7 +21,7 @@ const WATCH_MS = 50; // a request that takes longer than this watches for its cl
 const BODILESS = [204, 205, 304];
 
 let core = null; // the `Core` of the wasm instance that is alive
-let serves = false; // whether it has been given the deployment's configuration: an object's alarm may have started it
+let serves = false; // whether it takes requests yet: an object's alarm may have started it
 let wanted = []; // names of the request headers that it reads
 let bindings = null; // the deployment's env
 let serial = 0;
@@ -30,10 +30,15 @@ const calls = new Map(); // requests without an answer: id -> Call
 const pumps = new Map(); // streams that run: id -> Pump
 
 /** The wasm side names its entry points, once per instance. What an earlier instance left running is lost. */
-export function install(instance, headers) {
+export function install(instance) {
   abandon();
   core = instance;
   serves = false;
+}
+
+/** It has the deployment's configuration and can take requests, of which it reads these headers. */
+export function open(headers) {
+  serves = true;
   wanted = headers.split(' ');
 }
 
@@ -68,9 +73,9 @@ class Call {
     calls.set(this.id, this);
   }
 
+  /** Its timer is left alone: it ends with the request, and clearing it costs more. */
   settle(response) {
     calls.delete(this.id);
-    clearTimeout(this.timer);
     this.resolve(response);
   }
 
@@ -91,6 +96,7 @@ class Call {
   }
 
   tick() {
+    if (!calls.has(this.id)) return;
     this.watch();
     if (!calls.has(this.id)) return;
     if (this.due - Date.now() > 1) return this.arm();
@@ -103,13 +109,10 @@ class Call {
   }
 }
 
-/** Takes a request: a promise of its answer. */
-export async function accept(request, env) {
+/** Takes a request: a promise of its answer. Not called from within the wasm module: a trap must have no frames of it above. */
+function accept(request, env) {
   bindings = env;
-  serves = true;
   const call = new Call(request);
-  // Not from within the crossing that brought us here: what traps must have no frames of the wasm module above it.
-  await undefined;
   let head = `${request.method}\n${request.url}\n`;
   const { headers } = request;
   for (const name of wanted) {
@@ -121,9 +124,9 @@ export async function accept(request, env) {
   } catch (error) {
     crash(error);
   }
-  if (calls.has(call.id) && call.timer === undefined) call.arm();
+  if (call.timer === undefined && calls.has(call.id)) call.arm();
   // A response may be made only by the request that it answers: `null` is how another one's trap ends this one.
-  return (await call.answer) ?? failed();
+  return call.answer.then((response) => response ?? failed());
 }
 
 function failed() {
@@ -151,12 +154,12 @@ export function answer(id, status, headers, body) {
   calls.get(id)?.settle(new Response(bytes, { status, headers: fields(headers) }));
 }
 
-/** Answers with a stream: `first`, then what the wasm side makes of the rest of `upstream`. */
-export function stream(id, status, headers, first, upstream) {
+/** Answers with a stream: `first`, then what the wasm side makes of the rest of `upstream`. It wants to be woken at `due`. */
+export function stream(id, status, headers, first, upstream, due) {
   const call = calls.get(id);
   if (!call) return upstream.cancel();
   call.watch();
-  const pump = new Pump(id, upstream, first.length ? first.slice() : null);
+  const pump = new Pump(id, upstream, first.length ? first.slice() : null, due);
   call.settle(new Response(new ReadableStream(pump), { status, headers: fields(headers) }));
 }
 
@@ -167,10 +170,11 @@ export function emit(bytes) {
 
 /** The source of a ReadableStream: one crossing for each chunk of the upstream, and only when the client reads. */
 class Pump {
-  constructor(id, upstream, first) {
+  constructor(id, upstream, first, due) {
     this.id = id;
     this.upstream = upstream;
     this.first = first;
+    this.due = due;
     this.reader = upstream.reader();
     this.controller = null;
     this.timer = undefined;
@@ -182,7 +186,7 @@ class Pump {
     this.controller = controller;
     if (this.first) controller.enqueue(this.first);
     this.first = null;
-    this.arm();
+    this.arm(this.due);
   }
 
   async pull() {
@@ -221,15 +225,15 @@ class Pump {
   }
 
   /** One timer per stream, set anew only when it fires: chunks only ever move the time later. */
-  arm() {
-    this.timer = setTimeout(() => this.tick(), Math.max(core.due(this.id) - Date.now(), 1));
+  arm(due) {
+    this.timer = setTimeout(() => this.tick(), Math.max(due - Date.now(), 1));
   }
 
   tick() {
     try {
       // No read is under way while the client is slow: then it is not the upstream that is late.
       if (this.waiting && core.due(this.id) <= Date.now()) this.give(core.wake(this.id));
-      if (pumps.has(this.id)) this.arm();
+      if (pumps.has(this.id)) this.arm(core.due(this.id));
     } catch (error) {
       crash(error);
     }
@@ -295,7 +299,7 @@ async function answered(call, op, response) {
 }
 
 /** Calls off a fetch that has no answer yet; nothing happens to other operations. */
-export function cancel(call, op) {
+function cancel(call, op) {
   const caller = calls.get(call);
   if (caller) (caller.dropped ??= new Set()).add(op);
 }
@@ -392,7 +396,7 @@ export function copy(call, key) {
 }
 
 /** Wants `Core.tick` at `due`, in milliseconds since the epoch. Later times wait until an earlier one has come. */
-export function arm(id, due) {
+function arm(id, due) {
   const call = calls.get(id);
   if (!call) return;
   call.due = due;
@@ -400,7 +404,7 @@ export function arm(id, due) {
 }
 
 /** Wants `Core.resume` in a moment. */
-export function nudge(call) {
+function nudge(call) {
   Promise.resolve()
     .then(() => core.resume(call))
     .catch(crash);
@@ -420,15 +424,25 @@ function fault(error) {
   return /connection refused|dns|tls|certificate/i.test(String(error?.message)) ? CONNECT : BROKEN;
 }
 
-/** Headers out of lines, name and value in turn, from the line `at` on. */
+const names = new Map(); // header names as V8 keeps the names of properties: those cut out of a text are looked up slowly
+
+/** Headers out of lines, name and value in turn, from the line `at` on. Values of one name follow each other. */
 function fields(text, at = 0) {
   const lines = text.split('\n');
   const headers = {};
+  let last;
   for (let n = at; n + 1 < lines.length; n += 2) {
-    const name = lines[n];
-    headers[name] = Object.hasOwn(headers, name) ? `${headers[name]}, ${lines[n + 1]}` : lines[n + 1];
+    const name = names.get(lines[n]) ?? intern(lines[n]);
+    headers[name] = name === last ? `${headers[name]}, ${lines[n + 1]}` : lines[n + 1];
+    last = name;
   }
   return headers;
+}
+
+function intern(name) {
+  const [key] = Object.keys({ [name]: 0 });
+  if (names.size < 200) names.set(key, key);
+  return key;
 }
 
 /** A variable or secret of the deployment. */
@@ -445,10 +459,6 @@ export function log(level, line) {
   if (level === 0) console.error(line);
   else if (level === 1) console.warn(line);
   else console.log(line);
-}
-
-export function now() {
-  return Date.now();
 }
 
 /** Durable Objects: the message of a request. */
@@ -478,3 +488,6 @@ export function alarm(state, time) {
 export function publish(env, key, bytes, seconds) {
   return env.CONFIG.put(key, bytes.slice(), seconds ? { expirationTtl: seconds } : {});
 }
+
+// Functions of numbers alone would be imported once more each by the generated code, and esbuild warns of it.
+export const calling = { arm, cancel, nudge };

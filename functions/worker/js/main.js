@@ -7,6 +7,15 @@ export { RegistryObject, TenantObject } from './index.js';
 export default {
   fetch(request, env, context) {
     const host = globalThis.__gateway_host; // js/host.js
-    return host.serves() ? host.accept(request, env) : new Shim(context, env).fetch(request);
+    if (!host.serves()) start(request, env, context);
+    return host.accept(request, env);
   },
 };
+
+function start(request, env, context) {
+  try {
+    new Shim(context, env).fetch(request);
+  } catch {
+    // It traps as it starts: the request is answered like one that a trap hits later.
+  }
+}

@@ -343,3 +343,44 @@ impl Timers {
         Some(due)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn one_timer_serves_all_and_is_set_anew_only_for_an_earlier_time() {
+        let mut timers = Timers::default();
+        let late = timers.add(300);
+        assert_eq!(timers.rearm(), Some(300));
+        let early = timers.add(200);
+        assert_eq!(timers.rearm(), Some(200));
+        timers.add(250);
+        assert_eq!(timers.rearm(), None);
+        assert!(timers.poll(early, Waker::noop()).is_pending());
+        assert!(timers.poll(late, Waker::noop()).is_pending());
+        assert_eq!(timers.fire(200).len(), 1);
+        assert!(timers.poll(early, Waker::noop()).is_ready());
+        assert_eq!(timers.rearm(), Some(250));
+    }
+
+    #[test]
+    fn a_clock_that_stands_a_little_early_does_not_lose_the_timer() {
+        let mut timers = Timers::default();
+        let timer = timers.add(200);
+        timers.rearm();
+        assert!(timers.poll(timer, Waker::noop()).is_pending());
+        assert_eq!(timers.fire(199).len(), 1);
+        assert!(timers.poll(timer, Waker::noop()).is_ready());
+    }
+
+    #[test]
+    fn timers_that_nobody_waits_for_ask_for_nothing() {
+        let mut timers = Timers::default();
+        let timer = timers.add(200);
+        timers.rearm();
+        timers.remove(timer);
+        assert!(timers.fire(200).is_empty());
+        assert_eq!(timers.rearm(), None);
+    }
+}

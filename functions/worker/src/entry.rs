@@ -7,7 +7,7 @@ use wasm_bindgen::prelude::*;
 
 use crate::body::ClientBody;
 use crate::call::{Call, Head, Outcome, Settled};
-use crate::platform::{Edge, now_ms};
+use crate::platform::{self, Edge};
 use crate::{host, isolate, panic, upstream};
 
 /// The request headers that core reads. Each costs a look-up per request, and the platform adds a score of its own that
@@ -15,13 +15,12 @@ use crate::{host, isolate, panic, upstream};
 pub(crate) const REQUEST_HEADERS: &str = "authorization content-type content-length content-encoding user-agent \
     x-gateway-tenant origin access-control-request-method access-control-request-headers";
 
-/// The Worker's fetch handler.
+/// Called before the first request of an instance: the shim knows this name as the Worker's fetch handler.
 #[wasm_bindgen]
-#[expect(clippy::needless_pass_by_value, reason = "the runtime hands values over")]
-pub fn fetch(request: JsValue, env: JsValue, _context: JsValue) -> JsValue {
+pub fn fetch(_request: &JsValue, env: &JsValue) {
     panic::install();
-    isolate::prepare(&env);
-    host::accept(request, &env)
+    isolate::prepare(env);
+    host::open(REQUEST_HEADERS);
 }
 
 /// What JavaScript calls; one value per wasm instance. Unknown ids are those of calls that are over.
@@ -37,6 +36,7 @@ const SAME: u32 = 2;
 impl Core {
     /// A request came in; `head` has lines of its method and URL, then of header names and values in turn.
     pub fn begin(&self, id: u32, head: &str) {
+        platform::enter();
         let Some(gateway) = isolate::gateway() else {
             return refuse(id, ErrorCode::InternalError);
         };
@@ -53,6 +53,7 @@ impl Core {
 
     /// An operation has ended.
     pub fn settle(&self, call: u32, operation: u32, outcome: u32, bytes: Option<Vec<u8>>) {
+        platform::enter();
         if let Some(call) = Call::find(call) {
             let bytes = bytes.map(Bytes::from).unwrap_or_default();
             call.settle(operation, Settled { outcome: Outcome::from_code(outcome), bytes, head: None });
@@ -61,6 +62,7 @@ impl Core {
 
     /// A fetch was answered; `body` is given if it is all there already.
     pub fn answered(&self, call: u32, operation: u32, head: String, upstream: JsValue, body: Option<Vec<u8>>) {
+        platform::enter();
         if let Some(call) = Call::find(call) {
             let head = Some(Head { text: head, upstream, whole: body.is_some() });
             let bytes = body.map(Bytes::from).unwrap_or_default();
@@ -70,13 +72,15 @@ impl Core {
 
     /// The time has come that a call asked to be told of.
     pub fn tick(&self, call: u32) {
+        platform::enter();
         if let Some(call) = Call::find(call) {
-            call.tick(now_ms());
+            call.tick(platform::now_ms());
         }
     }
 
     /// A call was woken from outside.
     pub fn resume(&self, call: u32) {
+        platform::enter();
         if let Some(call) = Call::find(call) {
             call.run();
         }
@@ -84,6 +88,7 @@ impl Core {
 
     /// The client left.
     pub fn leave(&self, call: u32) {
+        platform::enter();
         if let Some(call) = Call::find(call) {
             call.end();
         }
@@ -91,12 +96,14 @@ impl Core {
 
     /// The next bytes of a stream.
     pub fn push(&self, call: u32, chunk: Vec<u8>) -> u32 {
+        platform::enter();
         let chunk = Bytes::from(chunk);
         step(call, Some(&chunk), |live| live.push(&chunk))
     }
 
     /// The upstream's part of a stream has ended, well or not.
     pub fn finish(&self, call: u32, outcome: u32) -> u32 {
+        platform::enter();
         step(call, None, |live| match Outcome::from_code(outcome) {
             Outcome::End => live.end(),
             other => live.fail(upstream::fault(other)),
@@ -105,6 +112,7 @@ impl Core {
 
     /// The time of [`Core::due`] has come.
     pub fn wake(&self, call: u32) -> u32 {
+        platform::enter();
         step(call, None, Live::wake)
     }
 
@@ -170,8 +178,9 @@ fn respond(call: &Call, response: Response<Body<Edge>>) {
     };
     match source {
         Some(source) if !done => {
+            let due = live.due_ms() as f64;
             call.go_live(live);
-            host::stream(call.id(), status, &headers, &first, source);
+            host::stream(call.id(), status, &headers, &first, source, due);
         }
         _ => {
             if !done {

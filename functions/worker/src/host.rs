@@ -6,19 +6,20 @@ use wasm_bindgen::prelude::*;
 
 #[wasm_bindgen(module = "/js/host.js")]
 extern "C" {
-    /// Takes a request; a promise of its answer.
-    pub(crate) fn accept(request: JsValue, env: &JsValue) -> JsValue;
-    /// Names the entry points of this instance, and the request headers (space-separated) that it wants to see.
-    pub(crate) fn install(core: crate::entry::Core, headers: &str);
+    /// Names the entry points of this instance.
+    pub(crate) fn install(core: crate::entry::Core);
+    /// Takes requests from now on, and wants to see these headers of theirs (space-separated).
+    pub(crate) fn open(headers: &str);
     /// Answers with a whole body.
     pub(crate) fn answer(call: u32, status: u16, headers: &str, body: &[u8]);
-    /// Answers with a stream of what `Core.push` makes of `upstream`, after `first`.
-    pub(crate) fn stream(call: u32, status: u16, headers: &str, first: &[u8], upstream: JsValue);
+    /// Answers with a stream of what `Core.push` makes of `upstream`, after `first`; `Core.wake` is called at `due`.
+    pub(crate) fn stream(call: u32, status: u16, headers: &str, first: &[u8], upstream: JsValue, due: f64);
     /// Gives bytes to the client within the crossing that runs.
     pub(crate) fn emit(bytes: &[u8]);
     /// Begins a fetch; `head` has lines of the method and the URL, then headers.
     pub(crate) fn send(call: u32, head: &str, body: &[u8]) -> u32;
     /// Calls off a fetch that has no answer yet; nothing happens to other operations.
+    #[wasm_bindgen(js_namespace = calling)]
     pub(crate) fn cancel(call: u32, operation: u32);
     /// Begins to read on in an upstream's body.
     pub(crate) fn read(call: u32, upstream: &JsValue) -> u32;
@@ -31,8 +32,10 @@ extern "C" {
     /// Begins to read a published copy.
     pub(crate) fn copy(call: u32, key: &str) -> u32;
     /// Wants `Core.tick` at this time, in milliseconds since the epoch.
+    #[wasm_bindgen(js_namespace = calling)]
     pub(crate) fn arm(call: u32, due: f64);
     /// Wants `Core.resume` in a moment.
+    #[wasm_bindgen(js_namespace = calling)]
     pub(crate) fn nudge(call: u32);
     /// A variable or secret of the deployment.
     pub(crate) fn variable(env: &JsValue, name: &str) -> Option<String>;
@@ -40,9 +43,6 @@ extern "C" {
     pub(crate) fn random(bytes: &mut [u8]);
     /// Writes a line to the Worker's log: 0 error, 1 warning, otherwise neither.
     pub(crate) fn log(level: u32, line: &str);
-    /// Milliseconds since the epoch.
-    pub(crate) fn now() -> f64;
-
     /// Durable Objects: the message of a request, a promise of a `Uint8Array`.
     pub(crate) fn message(request: &JsValue) -> Promise;
     /// Durable Objects: an answer.
@@ -54,6 +54,13 @@ extern "C" {
     pub(crate) fn alarm(state: &JsValue, time: f64) -> Promise;
     /// Writes a published copy; with `seconds` above 0 it ends after that time.
     pub(crate) fn publish(env: &JsValue, key: &str, bytes: &[u8], seconds: u32) -> Promise;
+}
+
+#[wasm_bindgen]
+extern "C" {
+    /// Milliseconds since the epoch.
+    #[wasm_bindgen(js_namespace = Date)]
+    pub(crate) fn now() -> f64;
 }
 
 /// Adds headers to a text. Bytes beyond ASCII are the characters of that number, as in JavaScript's byte strings.

@@ -5,7 +5,7 @@ use std::cell::Cell;
 
 use gateway_core::ports::Level;
 
-use crate::entry::{Core, REQUEST_HEADERS};
+use crate::entry::Core;
 use crate::{host, isolate};
 
 thread_local! {
@@ -21,5 +21,5 @@ pub(crate) fn install() {
         let (file, line) = info.location().map_or(("unknown", 0), |at| (at.file(), at.line()));
         isolate::log(Level::Error, &format!(r#"{{"level":"error","message":"panic at {file}:{line}"}}"#));
     }));
-    host::install(Core {}, REQUEST_HEADERS);
+    host::install(Core {});
 }

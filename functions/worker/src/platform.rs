@@ -1,5 +1,6 @@
 //! The Worker as core's [`Platform`]: one value per request.
 
+use std::cell::Cell;
 use std::rc::Rc;
 
 use gateway_core::ports::{Level, NoManager, Platform};
@@ -60,7 +61,21 @@ impl Platform for Edge {
     }
 }
 
-/// Milliseconds since the epoch. On Workers the clock stands still while nothing is awaited.
+thread_local! {
+    static NOW: Cell<f64> = const { Cell::new(0.0) };
+}
+
+/// A crossing from JavaScript begins: the clock may have moved.
+pub(crate) fn enter() {
+    NOW.set(0.0);
+}
+
+/// Milliseconds since the epoch, looked up once in each crossing: on Workers the clock stands still while nothing is awaited.
 pub(crate) fn now_ms() -> u64 {
-    host::now() as u64
+    let mut now = NOW.get();
+    if now == 0.0 {
+        now = host::now();
+        NOW.set(now);
+    }
+    now as u64
 }

@@ -8,7 +8,6 @@ use wasm_bindgen_futures::JsFuture;
 use super::publication::Publication;
 use super::{Column, Tables, answer_pairs, received, reply};
 use crate::copy::Copy;
-use crate::platform::now_ms;
 use crate::wire::{Fields, Message, Verb};
 use crate::{host, isolate};
 
@@ -260,6 +259,11 @@ impl TenantObject {
         }
         self.remember(&publication)
     }
+}
+
+/// Milliseconds since the epoch.
+fn now_ms() -> u64 {
+    host::now() as u64
 }
 
 /// How long KV says of a deleted tenant that it is no more.
