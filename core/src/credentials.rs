@@ -141,7 +141,7 @@ async fn fetch<P: Platform>(
     tenant: TenantId,
     reference: &CredentialRef,
 ) -> Outcome<Credential> {
-    let gone = |cause: &str| crate::dialect::openai_chat::constant(ErrorCode::UpstreamAuthFailed).caused_by(cause);
+    let gone = |cause: &str| crate::dialect::failure::constant(ErrorCode::UpstreamAuthFailed).caused_by(cause);
     let value = if reference.manager.is_builtin() {
         let stored = exchange.store().secret(tenant, &reference.id).await;
         let stored = stored.map_err(|e| Failure::secrets(e.to_string()))?.ok_or_else(|| gone("secret is missing"))?;

@@ -37,6 +37,18 @@ codes! {
     InvalidRequest = 400 "invalid_request" InvalidRequest Never,
     /// An admin body has a member that the endpoint does not know.
     UnknownField = 400 "unknown_field" InvalidRequest Never,
+    /// The provider cannot take this parameter, and the tenant wants no drops; or it can never be left out.
+    UnsupportedParameter = 400 "unsupported_parameter" InvalidRequest Never,
+    /// The provider cannot take this value.
+    UnsupportedValue = 400 "unsupported_value" InvalidRequest Never,
+    /// The provider cannot take this kind of content.
+    UnsupportedContent = 400 "unsupported_content" InvalidRequest Never,
+    /// The image's address is not one that the gateway fetches, or it could not be fetched.
+    InvalidImageUrl = 400 "invalid_image_url" InvalidRequest Never,
+    /// The arguments of a call in the history are not a JSON object.
+    InvalidToolArguments = 400 "invalid_tool_arguments" InvalidRequest Never,
+    /// A tool's result without the call it answers.
+    InvalidToolMessage = 400 "invalid_tool_message" InvalidRequest Never,
     /// The model's provider has no such endpoint.
     UnsupportedEndpoint = 400 "unsupported_endpoint" InvalidRequest Never,
     /// The provider refused the request.
@@ -166,7 +178,7 @@ pub struct Failure {
 }
 
 /// A provider's error that is passed on, in OpenAI's shape.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, Debug)]
 pub struct UpstreamError {
     /// The status to answer with.
     pub status: StatusCode,
@@ -178,6 +190,17 @@ pub struct UpstreamError {
     pub param: Option<String>,
     /// `error.code`, one word.
     pub code: Option<String>,
+    /// Further members, as JSON.
+    pub extra: Vec<(&'static str, Box<serde_json::value::RawValue>)>,
+}
+
+impl PartialEq for UpstreamError {
+    fn eq(&self, other: &Self) -> bool {
+        let words = |error: &Self| (error.status, error.message.clone(), error.kind.clone(), error.code.clone());
+        let extra =
+            |error: &Self| error.extra.iter().map(|(name, raw)| (*name, raw.get().to_owned())).collect::<Vec<_>>();
+        words(self) == words(other) && self.param == other.param && extra(self) == extra(other)
+    }
 }
 
 /// The result of everything that can end in an answer to the client.
@@ -258,7 +281,13 @@ impl Failure {
     /// The error object, as in a body or a stream's event.
     pub fn body(&self) -> Bytes {
         let value = match &self.upstream {
-            Some(u) => json!({"error": {"message": u.message, "type": u.kind, "param": u.param, "code": u.code}}),
+            Some(u) => {
+                let mut error = json!({"message": u.message, "type": u.kind, "param": u.param, "code": u.code});
+                for (name, raw) in &u.extra {
+                    error[*name] = serde_json::from_str(raw.get()).unwrap_or_default();
+                }
+                json!({"error": error})
+            }
             None => json!({"error": {
                 "message": self.message, "type": self.code.kind(), "param": self.param, "code": self.code.as_str()}}),
         };

@@ -156,6 +156,7 @@ impl<P: Platform> Exchange<P> {
             put("gen_ai.usage.input_tokens", usage.input_tokens.into());
             put("gen_ai.usage.output_tokens", usage.output_tokens.into());
             put("gen_ai.usage.cache_read.input_tokens", usage.cache_read_tokens.into());
+            put("gen_ai.usage.cache_creation.input_tokens", usage.cache_write_tokens.into());
             put("gen_ai.usage.reasoning.output_tokens", usage.reasoning_tokens.into());
         }
         put("first_content_ms", line.first_content_ms.into());

@@ -8,6 +8,7 @@ mod api;
 mod auth;
 pub mod body;
 mod cache;
+mod chat;
 mod config;
 mod credentials;
 mod deployment;

@@ -8,6 +8,7 @@ use bytes::Bytes;
 
 use crate::account::{Meter, Usage};
 use crate::deployment::Timeouts;
+use crate::dialect::failure;
 use crate::dialect::openai_chat::{self, Event};
 use crate::error::{ErrorCode, Failure};
 use crate::frame::sse;
@@ -183,7 +184,7 @@ impl Relay {
         }
         let times = &self.times;
         if now_ms >= times.deadline_ms || now_ms >= times.heard_ms.saturating_add(times.idle_ms) {
-            let failure = openai_chat::constant(ErrorCode::UpstreamTimeout);
+            let failure = failure::constant(ErrorCode::UpstreamTimeout);
             return self.step(Bytes::new(), Some(Box::new(failure)), now_ms);
         }
         if now_ms >= times.sent_ms.saturating_add(times.keep_alive_ms) {
@@ -246,7 +247,7 @@ impl Relay {
         });
         self.decoder = decoder;
         if pushed.is_err() && failure.is_none() && self.ended().is_none() {
-            failure = Some(Box::new(openai_chat::constant(ErrorCode::UpstreamTooLarge)));
+            failure = Some(Box::new(failure::constant(ErrorCode::UpstreamTooLarge)));
         }
         (out.finish(), failure)
     }
@@ -273,7 +274,7 @@ impl Relay {
                     Ok(()) => ErrorCode::UpstreamIncomplete,
                     Err(_) => ErrorCode::UpstreamDisconnected,
                 };
-                failure = Some(Box::new(openai_chat::constant(code)));
+                failure = Some(Box::new(failure::constant(code)));
             }
         }
         (out.finish(), failure)
@@ -287,9 +288,9 @@ impl Relay {
                 None
             }
             Event::Skip => None,
-            Event::Malformed => Some(Box::new(openai_chat::constant(ErrorCode::UpstreamProtocol))),
+            Event::Malformed => Some(Box::new(failure::constant(ErrorCode::UpstreamProtocol))),
             Event::Error(mut failure) => {
-                openai_chat::scrub(&mut failure, self.secrets.iter().map(crate::secret::Secret::open));
+                failure::scrub(&mut failure, self.secrets.iter().map(crate::secret::Secret::open));
                 Some(failure)
             }
             Event::Chunk(reading) => {

@@ -11,6 +11,8 @@ pub(crate) struct Usage {
     pub output_tokens: u64,
     /// Input tokens read from the provider's prompt cache, part of `input_tokens`.
     pub cache_read_tokens: Option<u64>,
+    /// Input tokens written into the provider's prompt cache, part of `input_tokens`.
+    pub cache_write_tokens: Option<u64>,
     /// Output tokens spent on reasoning, part of `output_tokens`.
     pub reasoning_tokens: Option<u64>,
 }
@@ -58,6 +60,8 @@ struct Details<'a> {
     #[serde(borrow)]
     cached_tokens: Option<&'a serde_json::value::RawValue>,
     #[serde(borrow)]
+    cache_write_tokens: Option<&'a serde_json::value::RawValue>,
+    #[serde(borrow)]
     reasoning_tokens: Option<&'a serde_json::value::RawValue>,
 }
 
@@ -78,6 +82,7 @@ impl Usage {
             input_tokens: count(raw.prompt_tokens)?,
             output_tokens: count(raw.completion_tokens).unwrap_or(0),
             cache_read_tokens: details(raw.prompt_tokens_details, |d| d.cached_tokens?.get().parse().ok()),
+            cache_write_tokens: details(raw.prompt_tokens_details, |d| d.cache_write_tokens?.get().parse().ok()),
             reasoning_tokens: details(raw.completion_tokens_details, |d| d.reasoning_tokens?.get().parse().ok()),
         })
     }
@@ -91,7 +96,13 @@ mod tests {
     fn openai_usage_is_read_and_odd_numbers_are_not() {
         let full = r#"{"prompt_tokens":19,"completion_tokens":2,"total_tokens":21,"prompt_tokens_details":{"cached_tokens":3},
             "completion_tokens_details":{"reasoning_tokens":1}}"#;
-        let want = Usage { input_tokens: 19, output_tokens: 2, cache_read_tokens: Some(3), reasoning_tokens: Some(1) };
+        let want = Usage {
+            input_tokens: 19,
+            output_tokens: 2,
+            cache_read_tokens: Some(3),
+            cache_write_tokens: None,
+            reasoning_tokens: Some(1),
+        };
         assert_eq!(Usage::from_openai(full), Some(want));
         let embedding = r#"{"prompt_tokens":8,"total_tokens":8}"#;
         assert_eq!(Usage::from_openai(embedding), Some(Usage { input_tokens: 8, ..Usage::default() }));

@@ -9,7 +9,8 @@ use super::json_bytes;
 use crate::body::{Live, Upstream};
 use crate::config::Target;
 use crate::credentials;
-use crate::dialect::openai_chat::{self, Call, constant};
+use crate::dialect::failure::{self, constant};
+use crate::dialect::openai_chat::{self, Call};
 use crate::egress::{self, Departure};
 use crate::error::{ErrorCode, Failure, Outcome};
 use crate::exchange::Exchange;
@@ -89,7 +90,7 @@ pub(super) async fn call<P: Platform, B: RequestBody>(
             if failure.code == ErrorCode::UpstreamAuthFailed {
                 gateway.cache.forget_credential(caller.tenant, &target.provider.credential.id);
             }
-            openai_chat::scrub(&mut failure, credential.values().map(Secret::open));
+            failure::scrub(&mut failure, credential.values().map(Secret::open));
             if let Some(id) = request_id {
                 failure = failure.with_header(UPSTREAM_REQUEST_ID, id);
             }
@@ -239,7 +240,7 @@ impl Attempt<'_> {
     fn harmless(&self, id: &HeaderValue) -> bool {
         let Ok(text) = id.to_str() else { return false };
         let plain = text.len() <= 128 && text.bytes().all(|b| b.is_ascii_graphic());
-        plain && !self.credential.values().any(|secret| openai_chat::tells(text, secret.open()))
+        plain && !self.credential.values().any(|secret| failure::tells(text, secret.open()))
     }
 }
 

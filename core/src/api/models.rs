@@ -173,6 +173,7 @@ pub(super) async fn enable<P: Platform, B: RequestBody>(
         id,
         alias: alias(&object)?,
         metadata: metadata(&object)?,
+        capabilities: None,
         created: exchange.platform().now_ms() / 1000,
         rest: Map::new(),
     };

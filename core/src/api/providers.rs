@@ -10,7 +10,8 @@ use super::input::{Input, bad_name, fields, optional, required};
 use super::models;
 use super::{List, Mount, json, no_content};
 use crate::credentials;
-use crate::dialect::openai_chat::{self, constant};
+use crate::dialect::failure::{self, constant};
+use crate::dialect::openai_chat;
 use crate::egress::{self, Departure};
 use crate::error::{ErrorCode, Failure, Outcome};
 use crate::exchange::Exchange;
@@ -266,7 +267,7 @@ pub(super) async fn available<P: Platform>(
             // The caller's request holds nothing that the provider could have refused.
             failure = constant(ErrorCode::UpstreamError);
         }
-        openai_chat::scrub(&mut failure, credential.values().map(crate::secret::Secret::open));
+        failure::scrub(&mut failure, credential.values().map(crate::secret::Secret::open));
         return Err(failure);
     }
     let bytes = egress::read_all(&platform, &mut body, limits::UPSTREAM_BODY_BYTES, deadline).await?;

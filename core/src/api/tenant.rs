@@ -60,7 +60,8 @@ pub(super) async fn create<P: Platform, B: RequestBody>(
     let mut random = [0_u8; 16];
     platform.fill_random(&mut random);
     let tenant = TenantId::from_random(random);
-    let record = TenantRecord { id: tenant, name, manager, created: now / 1000, rest: Map::new() };
+    let record =
+        TenantRecord { id: tenant, name, manager, strict_parameters: false, created: now / 1000, rest: Map::new() };
     let head = Head::new(record);
     let key = establish(gateway, exchange, &head, now).await?;
     exchange.line().tenant = Some(tenant);

@@ -12,7 +12,7 @@ use http::header::{ACCEPT_ENCODING, CONTENT_TYPE, HeaderValue, USER_AGENT};
 use http::{HeaderMap, Method, Request, Response, Uri};
 
 use crate::body::Upstream;
-use crate::dialect::openai_chat::constant;
+use crate::dialect::failure::constant;
 use crate::error::{ErrorCode, Failure};
 use crate::limits;
 use crate::ports::{HttpClient, HttpError, Outgoing, Platform, UpstreamBody};

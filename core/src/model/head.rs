@@ -6,6 +6,7 @@ use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
+use super::capabilities::Overrides;
 use super::names::{Alias, ModelId, ObjectName, TenantName};
 use crate::limits;
 use crate::model::TenantId;
@@ -41,6 +42,9 @@ pub struct TenantRecord {
     pub name: TenantName,
     /// Where new credentials are kept.
     pub manager: Manager,
+    /// Refuse what a provider cannot take instead of leaving it out.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub strict_parameters: bool,
     /// When it was made, in seconds since the epoch.
     pub created: u64,
     /// Unknown members, kept.
@@ -136,6 +140,9 @@ pub struct Model {
     /// Free data of the tenant.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub metadata: Option<Map<String, Value>>,
+    /// What the tenant says of its capabilities, over what its id tells.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub capabilities: Option<Overrides>,
     /// When it was enabled, in seconds since the epoch.
     pub created: u64,
     /// Unknown members, kept.

@@ -41,6 +41,15 @@ pub enum Endpoint {
     Embeddings,
 }
 
+/// What is asked of a provider.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Operation {
+    /// A call of a data endpoint, streamed or not.
+    Call(Endpoint, bool),
+    /// The list of models that it offers.
+    Models,
+}
+
 impl Endpoint {
     /// The path below the provider's and our own base.
     pub const fn path(self) -> &'static str {

@@ -9,7 +9,6 @@ mod stream;
 mod wire;
 
 pub(crate) use request::json_failure;
-pub(crate) use request::{Call, read_call};
+pub(crate) use request::{Call, decode_request, read_call};
 pub(crate) use response::{classify, read_answer, read_models};
-pub(crate) use response::{constant, scrub, tells};
 pub(crate) use stream::{Event, read_event, without_usage};

@@ -1,7 +1,11 @@
 //! The caller's body: what we must know of it, and the body that goes upstream.
 
+mod decode;
+
 use bytes::Bytes;
 use serde_json::value::RawValue;
+
+pub(crate) use self::decode::decode_request;
 
 use crate::error::{ErrorCode, Failure, Outcome};
 use crate::json::{self, Edit, JsonError, Object};

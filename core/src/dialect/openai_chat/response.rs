@@ -1,12 +1,12 @@
 //! Whole answers and errors of an OpenAI-like provider.
 
 use http::StatusCode;
-use http::header::{HeaderMap, HeaderName, HeaderValue, RETRY_AFTER};
+use http::header::HeaderMap;
 
-use super::wire::{Answer, ErrorBody, ErrorObject};
+use super::wire::{Answer, ErrorBody, report};
 use crate::account::Usage;
-use crate::error::{ErrorCode, Failure, SHOULD_RETRY, UpstreamError};
-use crate::limits;
+use crate::dialect::failure::{Report, Vocabulary, by_status, constant, told, with_waits};
+use crate::error::{ErrorCode, Failure};
 use crate::provider::Endpoint;
 
 /// Checks a whole answer of `endpoint` as far as a client would trip over it, and reads its usage and model.
@@ -54,30 +54,23 @@ pub(crate) fn read_models(body: &[u8]) -> Option<Vec<(String, u64)>> {
 
 /// The failure that an answer with an error status means to the client. `body` may be cut or empty.
 pub(crate) fn classify(status: StatusCode, headers: &HeaderMap, body: &[u8]) -> Failure {
-    let error = serde_json::from_slice::<ErrorBody<'_>>(body)
-        .map(|body| ErrorObject::read(body.error.get()))
-        .unwrap_or_default();
-    let quota = is_quota(&error);
-    let failure = match status.as_u16() {
-        300..=399 => constant(ErrorCode::UpstreamRedirect),
-        400 | 422 => passed(ErrorCode::UpstreamRejected, StatusCode::BAD_REQUEST, &error),
-        401 | 403 => constant(ErrorCode::UpstreamAuthFailed),
-        402 => passed(ErrorCode::InsufficientQuota, StatusCode::TOO_MANY_REQUESTS, &error),
-        404 => passed(ErrorCode::ModelNotFound, StatusCode::NOT_FOUND, &error),
-        504 => constant(ErrorCode::UpstreamTimeout),
-        413 => passed(ErrorCode::ContextLengthExceeded, StatusCode::BAD_REQUEST, &error),
-        429 if quota => passed(ErrorCode::InsufficientQuota, StatusCode::TOO_MANY_REQUESTS, &error),
-        429 => passed(ErrorCode::UpstreamRateLimited, StatusCode::TOO_MANY_REQUESTS, &error),
-        529 => constant(ErrorCode::UpstreamOverloaded),
-        408 | 409 | 424 | 425 | 500..=599 => constant(ErrorCode::UpstreamError),
-        _ => constant(ErrorCode::UpstreamProtocol),
+    let error = serde_json::from_slice::<ErrorBody<'_>>(body).map(|body| report(body.error.get())).unwrap_or_default();
+    let code = match by_status(status) {
+        ErrorCode::UpstreamRateLimited if is_quota(&error) => ErrorCode::InsufficientQuota,
+        // The text of an overloaded OpenAI is not for callers.
+        ErrorCode::UpstreamOverloaded => {
+            let failure = with_waits(constant(ErrorCode::UpstreamOverloaded), headers);
+            return failure.caused_by("upstream status 529");
+        }
+        code => code,
     };
-    with_waits(failure, headers).caused_by(format!("upstream status {}", status.as_u16()))
+    with_waits(told(code, &error, Vocabulary::Theirs), headers)
+        .caused_by(format!("upstream status {}", status.as_u16()))
 }
 
 /// The failure that an error object inside a stream, or inside an answer of status 200, means.
 pub(crate) fn embedded_failure(error: &str) -> Failure {
-    let error = ErrorObject::read(error);
+    let error = report(error);
     let words = [error.kind.as_deref().unwrap_or_default(), error.code.as_deref().unwrap_or_default()];
     let any = |known: &[&str]| words.iter().any(|word| known.contains(word));
     let code = if is_quota(&error) {
@@ -97,169 +90,23 @@ pub(crate) fn embedded_failure(error: &str) -> Failure {
     } else {
         return constant(ErrorCode::UpstreamError).caused_by("error in the answer");
     };
-    match code {
-        ErrorCode::UpstreamAuthFailed => constant(code),
-        _ => passed(code, code.status(), &error),
-    }
-    .caused_by("error in the answer")
+    told(code, &error, Vocabulary::Theirs).caused_by("error in the answer")
 }
 
-fn is_quota(error: &ErrorObject) -> bool {
+fn is_quota(error: &Report) -> bool {
     [&error.kind, &error.code]
         .into_iter()
         .flatten()
         .any(|word| matches!(word.as_str(), "insufficient_quota" | "billing_hard_limit_reached" | "billing_not_active"))
 }
 
-/// A failure whose text is ours.
-pub(crate) fn constant(code: ErrorCode) -> Failure {
-    Failure::new(
-        code,
-        match code {
-            ErrorCode::UpstreamRedirect => "The provider answered with a redirect, which the gateway does not follow.",
-            ErrorCode::UpstreamAuthFailed => "The provider rejected the stored credential.",
-            ErrorCode::UpstreamTimeout => "The provider took too long to answer.",
-            ErrorCode::UpstreamOverloaded => "The provider is overloaded. Try again shortly.",
-            ErrorCode::UpstreamUnreachable => "The provider could not be reached.",
-            ErrorCode::UpstreamProtocol => "The provider's answer is not what its API promises.",
-            ErrorCode::UpstreamTooLarge => "The provider's answer is too large.",
-            ErrorCode::UpstreamDisconnected => "The provider's connection broke before the answer was complete.",
-            ErrorCode::UpstreamIncomplete => "The provider's stream ended before the answer was complete.",
-            _ => "The provider failed to process the request.",
-        },
-    )
-}
-
-/// A failure that keeps the provider's message, kind, parameter and code as far as they are fit to be shown.
-fn passed(code: ErrorCode, status: StatusCode, error: &ErrorObject) -> Failure {
-    let Some(message) = error.message.as_deref().map(printable).filter(|text| !text.is_empty()) else {
-        return Failure::new(
-            code,
-            match code {
-                ErrorCode::ModelNotFound => "The provider does not know this model.",
-                ErrorCode::UpstreamRateLimited => "The provider's rate limit is reached. Try again later.",
-                ErrorCode::InsufficientQuota => "The provider's account has no quota left.",
-                ErrorCode::ContextLengthExceeded => "The request is too long for the model.",
-                _ => "The provider rejected the request.",
-            },
-        );
-    };
-    let mut failure = Failure::new(code, "The provider rejected the request.");
-    failure.upstream = Some(Box::new(UpstreamError {
-        status,
-        message,
-        kind: error.kind.as_deref().and_then(word).unwrap_or_else(|| code.kind().to_owned()),
-        param: error.param.as_deref().map(printable).filter(|text| text.len() <= 64),
-        // A provider that gives no code keeps none; a length that a status tells is named.
-        code: if code == ErrorCode::ContextLengthExceeded {
-            Some(code.as_str().to_owned())
-        } else {
-            error.code.as_deref().map(|text| word(text).unwrap_or_else(|| code.as_str().to_owned()))
-        },
-    }));
-    failure
-}
-
-/// One word of a closed alphabet, or nothing.
-fn word(text: &str) -> Option<String> {
-    let fits = !text.is_empty()
-        && text.len() <= 64
-        && text.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b"_.-".contains(&b));
-    fits.then(|| text.to_owned())
-}
-
-/// Without control characters, and cut to the limit at a character's end.
-fn printable(text: &str) -> String {
-    let mut out = String::new();
-    for c in text.chars().map(|c| if c.is_control() { ' ' } else { c }) {
-        if out.len() + c.len_utf8() > limits::UPSTREAM_MESSAGE_BYTES {
-            break;
-        }
-        out.push(c);
-    }
-    out.trim().to_owned()
-}
-
-/// Longest wait that is passed on, in seconds (fault matrix U7).
-const LONGEST_WAIT_S: u64 = 60;
-
-/// Copies what the provider says about waiting, checked: `retry-after`, `retry-after-ms`, `x-ratelimit-*`.
-fn with_waits(mut failure: Failure, headers: &HeaderMap) -> Failure {
-    let waits = matches!(
-        failure.code,
-        ErrorCode::UpstreamRateLimited
-            | ErrorCode::UpstreamOverloaded
-            | ErrorCode::UpstreamError
-            | ErrorCode::UpstreamTimeout
-    );
-    if failure.code == ErrorCode::InsufficientQuota {
-        failure = failure.with_header(SHOULD_RETRY, HeaderValue::from_static("false"));
-    }
-    if waits {
-        let number = |name: &str| {
-            headers
-                .get(name)
-                .and_then(|v| v.to_str().ok())
-                .and_then(|v| v.trim().parse::<f64>().ok())
-                .filter(|n| *n >= 0.0)
-        };
-        // Clamped to 0..=60 s and rounded up, so the casts cannot lose anything.
-        #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "clamped just before")]
-        let whole = |n: f64, most: u64| n.ceil().clamp(0.0, most as f64) as u64;
-        let ms = number("retry-after-ms").map(|ms| whole(ms, LONGEST_WAIT_S * 1000));
-        let seconds = number("retry-after")
-            .map(|s| whole(s, LONGEST_WAIT_S))
-            .or_else(|| ms.map(|ms| ms.div_ceil(1000)))
-            .or_else(|| matches!(failure.code, ErrorCode::UpstreamRateLimited).then_some(LONGEST_WAIT_S / 12))
-            .or_else(|| matches!(failure.code, ErrorCode::UpstreamOverloaded).then_some(LONGEST_WAIT_S / 12));
-        if let Some(seconds) = seconds {
-            failure = failure.with_header(RETRY_AFTER, HeaderValue::from(seconds));
-        }
-        if let Some(ms) = ms {
-            failure = failure.with_header(HeaderName::from_static("retry-after-ms"), HeaderValue::from(ms));
-        }
-    }
-    if matches!(failure.code, ErrorCode::UpstreamRateLimited | ErrorCode::InsufficientQuota) {
-        for what in ["limit", "remaining", "reset"] {
-            for unit in ["requests", "tokens"] {
-                let Ok(name) = HeaderName::try_from(format!("x-ratelimit-{what}-{unit}")) else { continue };
-                let Some(value) = headers.get(&name).filter(|v| plain(v)) else { continue };
-                failure = failure.with_header(name, value.clone());
-            }
-        }
-    }
-    failure
-}
-
-fn plain(value: &HeaderValue) -> bool {
-    value.len() <= 32 && value.as_bytes().iter().all(|b| b.is_ascii_alphanumeric() || *b == b'.')
-}
-
-/// Replaces the provider's message if it tells of one of `secrets`.
-pub(crate) fn scrub<'a>(failure: &mut Failure, mut secrets: impl Iterator<Item = &'a str>) {
-    let Some(upstream) = &failure.upstream else { return };
-    let texts = [Some(&upstream.message), upstream.param.as_ref(), upstream.code.as_ref(), Some(&upstream.kind)];
-    if secrets.any(|secret| texts.into_iter().flatten().any(|text| tells(text, secret))) {
-        failure.upstream = None;
-    }
-}
-
-/// Whether `text` holds `secret`, or eight or more characters in a row of it.
-pub(crate) fn tells(text: &str, secret: &str) -> bool {
-    const PIECE: usize = 8;
-    if secret.len() < PIECE {
-        return text.contains(secret);
-    }
-    text.as_bytes().windows(PIECE).any(|piece| memory_contains(secret.as_bytes(), piece))
-}
-
-fn memory_contains(haystack: &[u8], needle: &[u8]) -> bool {
-    haystack.windows(needle.len()).any(|window| window == needle)
-}
-
 #[cfg(test)]
 mod tests {
+    use http::header::{HeaderValue, RETRY_AFTER};
+
     use super::*;
+    use crate::dialect::failure::scrub;
+    use crate::limits;
 
     fn classified(status: u16, body: &str) -> Failure {
         classify(StatusCode::from_u16(status).unwrap(), &HeaderMap::new(), body.as_bytes())
@@ -299,7 +146,7 @@ mod tests {
         let upstream = failure.upstream.unwrap();
         assert_eq!(
             (upstream.message.as_str(), upstream.kind.as_str(), upstream.code.as_deref()),
-            ("a  b", "invalid_request_error", Some("ok_1"))
+            ("a \nb", "invalid_request_error", Some("ok_1"))
         );
         let long = format!(r#"{{"error":{{"message":"{}"}}}}"#, "ü".repeat(600));
         assert_eq!(classified(400, &long).upstream.unwrap().message.len(), limits::UPSTREAM_MESSAGE_BYTES);

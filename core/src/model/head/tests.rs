@@ -5,6 +5,7 @@ fn head() -> Head {
         id: TenantId::from_random([1; 16]),
         name: TenantName::parse("test").unwrap(),
         manager: Manager::builtin(),
+        strict_parameters: false,
         created: 1,
         rest: Map::new(),
     })
@@ -29,6 +30,7 @@ fn model(uuid: &str, provider: &str, id: &str, alias: Option<&str>) -> Model {
         id: ModelId::parse(id).unwrap(),
         alias: alias.map(|a| Alias::parse(a).unwrap()),
         metadata: None,
+        capabilities: None,
         created: 3,
         rest: Map::new(),
     }
