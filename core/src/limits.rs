@@ -28,6 +28,8 @@ pub const CREDENTIAL_BYTES: usize = 16 << 10;
 pub const METADATA_BYTES: usize = 8 << 10;
 /// Deepest nesting of a model's metadata: it is stored, and read back, inside of a document.
 pub const METADATA_DEPTH: usize = 32;
+/// Bytes of what a tenant says of a model's capabilities, encoded.
+pub const CAPABILITIES_BYTES: usize = 4 << 10;
 /// Bytes of a base URL.
 pub const URL_BYTES: usize = 2_048;
 /// Bytes of the Authorization header's token that are looked at.
