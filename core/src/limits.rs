@@ -30,6 +30,14 @@ pub const METADATA_BYTES: usize = 8 << 10;
 pub const METADATA_DEPTH: usize = 32;
 /// Bytes of what a tenant says of a model's capabilities, encoded.
 pub const CAPABILITIES_BYTES: usize = 4 << 10;
+/// Images of one request that are fetched for a provider that wants bytes.
+pub const FETCHED_IMAGES: usize = 20;
+/// Largest image that is fetched, in bytes (Bedrock takes 3.75 MB).
+pub const FETCHED_IMAGE_BYTES: usize = 3_932_160;
+/// Fetching one image, in milliseconds.
+pub const FETCH_IMAGE_MS: u64 = 10_000;
+/// Calls to a provider that run at once for one request.
+pub const CALLS_AT_ONCE: usize = 4;
 /// Bytes of a base URL.
 pub const URL_BYTES: usize = 2_048;
 /// Bytes of the Authorization header's token that are looked at.
