@@ -14,6 +14,7 @@ mod credentials;
 mod deployment;
 mod dialect;
 pub mod egress;
+mod embed;
 mod error;
 mod exchange;
 mod frame;
@@ -27,6 +28,7 @@ mod provider;
 mod registry;
 mod relay;
 pub mod secret;
+mod sign;
 pub mod sweep;
 mod tenancy;
 #[cfg(any(test, feature = "test-support"))]

@@ -56,6 +56,10 @@ pub const UPSTREAM_BODY_BYTES: usize = 16 << 20;
 pub const UPSTREAM_ERROR_BYTES: usize = 64 << 10;
 /// Bytes of a cleaned upstream message that are passed on.
 pub const UPSTREAM_MESSAGE_BYTES: usize = 512;
+/// Entries of `input` in a request for embeddings, as OpenAI has it.
+pub const EMBED_INPUTS: usize = 2_048;
+/// Largest answer that is put together from vectors, in bytes.
+pub const EMBED_ANSWER_BYTES: usize = 32 << 20;
 
 /// Connecting to an upstream, in milliseconds.
 pub const CONNECT_MS: u64 = 5_000;

@@ -1,0 +1,3 @@
+//! Proofs of identity that must be made for a call: signatures and tokens.
+
+pub(crate) mod iam;
