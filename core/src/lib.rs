@@ -26,6 +26,7 @@ mod provider;
 mod registry;
 mod relay;
 pub mod secret;
+mod sign;
 pub mod sweep;
 mod tenancy;
 #[cfg(any(test, feature = "test-support"))]

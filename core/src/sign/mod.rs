@@ -1,0 +1,3 @@
+//! Signatures of requests.
+
+pub(crate) mod sigv4;
