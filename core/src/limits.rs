@@ -48,6 +48,10 @@ pub const KEY_MODELS: usize = 100;
 pub const SSE_LINE_BYTES: usize = 1 << 20;
 /// Largest event of an upstream's event stream, in bytes.
 pub const SSE_EVENT_BYTES: usize = 4 << 20;
+/// Headers of one frame of an AWS event stream, in bytes: what botocore takes.
+pub const EVENT_STREAM_HEADER_BYTES: usize = 128 << 10;
+/// Payload of one frame of an AWS event stream, in bytes. botocore takes 24 MiB; events of a chat are far smaller.
+pub const EVENT_STREAM_PAYLOAD_BYTES: usize = 4 << 20;
 /// Bytes of a stream that are held back before its first content; more than this commits.
 pub const HELD_BACK_BYTES: usize = 4 << 20;
 /// Largest whole answer of an upstream, in bytes.
