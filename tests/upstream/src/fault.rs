@@ -7,6 +7,7 @@ use serde_json::Value;
 
 use crate::{
     answer::{Answer, Body, header},
+    dialect::Problem,
     send::{End, Piece, Plan},
     step::{EchoKey, Hang, Length, Step},
 };
@@ -17,16 +18,15 @@ pub(crate) fn plain(answer: Answer) -> Plan {
 }
 
 /// The answer that a step puts in the place of the normal one, where it does.
-pub(crate) fn replaced(step: &Step, key: &str, error_body: impl FnOnce(u16) -> Answer) -> Option<Answer> {
+pub(crate) fn replaced(step: &Step, key: &str, error: impl FnOnce(Problem<'_>) -> Answer) -> Option<Answer> {
     let status = step.status.unwrap_or(200);
     if let Some(redirect) = &step.redirect {
         let answer = Answer { status: redirect.status, headers: Vec::new(), body: Body::Whole(Vec::new()) };
         return Some(answer.add("location", &redirect.location));
     }
     if step.echo_key == Some(EchoKey::Body) {
-        let body = serde_json::json!({"error": {
-            "message": format!("Something is wrong with key {key}."), "type": "invalid_request_error", "param": null, "code": key}});
-        return Some(Answer::json(step.status.unwrap_or(400), &body));
+        let message = format!("Something is wrong with key {key}.");
+        return Some(error(Problem::of(step.status.unwrap_or(400), &message).code(key)));
     }
     if let Some(text) = &step.raw_sse {
         let mut answer = Answer::events(text.split_inclusive("\n\n").map(str::to_owned).collect());
@@ -44,7 +44,7 @@ pub(crate) fn replaced(step: &Step, key: &str, error_body: impl FnOnce(u16) -> A
         Some(body) => Some(Answer::json(status, body)),
         None => match status {
             100..=199 | 204 | 304 => Some(Answer { status, headers: Vec::new(), body: Body::Empty }),
-            300.. => Some(error_body(status)),
+            300.. => Some(error(Problem { status, ..Problem::default() })),
             _ => None,
         },
     }

@@ -18,6 +18,12 @@ pub(crate) fn words(text: &str) -> Vec<String> {
     found
 }
 
+/// The pieces of an argument text in a stream.
+pub(crate) fn pieces(arguments: &str) -> Vec<String> {
+    let letters: Vec<char> = arguments.chars().collect();
+    letters.chunks(8).map(|piece| piece.iter().collect()).collect()
+}
+
 /// Puts pieces together or adds further ones, so that there are exactly `count`.
 pub(crate) fn regroup(mut pieces: Vec<String>, count: usize) -> Vec<String> {
     let count = count.max(1);
