@@ -1,7 +1,7 @@
 //! Accounts: each name is an upstream account with its own settings, script and record.
 
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::{HashMap, HashSet, VecDeque},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicUsize, Ordering},
@@ -43,6 +43,8 @@ struct State {
     calls: VecDeque<Call>,
     recorded: usize,
     seen: u64,
+    /// Hashes of the prompts that stand in the provider's cache.
+    cached: HashSet<u64>,
     generation: u64,
 }
 
@@ -120,6 +122,11 @@ impl Account {
 
     pub(crate) fn settings(&self) -> Settings {
         lock(&self.state).settings.clone()
+    }
+
+    /// Whether a prompt stands in the cache; from now on it does.
+    pub(crate) fn cached(&self, prompt: u64) -> bool {
+        !lock(&self.state).cached.insert(prompt)
     }
 
     pub(crate) fn calls(&self) -> Vec<Call> {

@@ -62,6 +62,11 @@ pub(crate) fn data_event(payload: &Value) -> String {
     format!("data: {payload}\n\n")
 }
 
+/// One rendered event of an SSE stream with a name.
+pub(crate) fn named_event(name: &str, payload: &Value) -> String {
+    format!("event: {name}\ndata: {payload}\n\n")
+}
+
 pub(crate) fn header(name: &str, value: &str) -> (String, String) {
     (name.to_owned(), value.to_owned())
 }

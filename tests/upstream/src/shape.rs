@@ -58,6 +58,20 @@ pub(crate) struct Refusal {
     pub(crate) violation: bool,
 }
 
+/// A rule of its own as a function: name, objection, and what must hold.
+#[macro_export]
+macro_rules! rule {
+    ($name:ident, $objection:expr, $holds:expr) => {
+        fn $name(value: &serde_json::Value, path: &str) -> Result<(), $crate::shape::Refusal> {
+            let holds: fn(&serde_json::Value) -> bool = $holds;
+            match holds(value) {
+                true => Ok(()),
+                false => Err($crate::shape::Refusal::plain(path, $objection)),
+            }
+        }
+    };
+}
+
 /// A member that must be there.
 pub(crate) const fn needed(name: &'static str, kind: Kind) -> Member {
     Member { name, kind, required: true, nullable: false }
