@@ -73,7 +73,7 @@ pub(crate) fn check<'a>(ask: &'a Ask<'a>) -> Checked<'a> {
     let mut body = openai::parsed(ask)?;
     // The dated path names the deployment, whatever the body says; only the newer one reads it there.
     if let Some(deployment) = deployment {
-        body.insert("model".to_owned(), json!(unescaped(deployment)));
+        body.insert("model".to_owned(), json!(text::unescaped(deployment)));
     }
     let deployment = string(&body, "model").to_owned();
     if !ask.offers(&deployment) {
@@ -212,24 +212,4 @@ fn dress(answer: &mut Answer, ask: &Ask<'_>) {
         header("x-ratelimit-remaining-tokens", "99980"),
         header("x-request-id", &format!("{:032x}", text::hash(&ask.seed().to_le_bytes()))),
     ]);
-}
-
-/// A path segment without its percent-encoding.
-pub(crate) fn unescaped(segment: &str) -> String {
-    let mut bytes = Vec::new();
-    let mut rest = segment.as_bytes();
-    while let Some((&first, after)) = rest.split_first() {
-        let code = after.get(..2).and_then(|hex| std::str::from_utf8(hex).ok());
-        match (first, code.and_then(|hex| u8::from_str_radix(hex, 16).ok())) {
-            (b'%', Some(byte)) => {
-                bytes.push(byte);
-                rest = after.get(2..).unwrap_or_default();
-            }
-            _ => {
-                bytes.push(first);
-                rest = after;
-            }
-        }
-    }
-    String::from_utf8_lossy(&bytes).into_owned()
 }

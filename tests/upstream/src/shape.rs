@@ -37,6 +37,8 @@ pub(crate) enum Kind {
     Num(f64, f64),
     OneOf(&'static [&'static str]),
     Object(&'static Shape),
+    /// An object with exactly one of these members.
+    Union(&'static Shape),
     /// An object whose members nobody looks at.
     Free,
     /// So many values of one kind.
@@ -59,7 +61,6 @@ pub(crate) struct Refusal {
 }
 
 /// A rule of its own as a function: name, objection, and what must hold.
-#[macro_export]
 macro_rules! rule {
     ($name:ident, $objection:expr, $holds:expr) => {
         fn $name(value: &serde_json::Value, path: &str) -> Result<(), $crate::shape::Refusal> {
@@ -71,6 +72,7 @@ macro_rules! rule {
         }
     };
 }
+pub(crate) use rule;
 
 /// A member that must be there.
 pub(crate) const fn needed(name: &'static str, kind: Kind) -> Member {
@@ -217,7 +219,10 @@ impl Kind {
                 None => Err(Refusal::kind(path, self.name(), value)),
             },
             (Self::OneOf(allowed), Value::String(text)) => one_of(allowed.iter().copied(), text, path),
-            (Self::Object(shape), Value::Object(object)) => shape.walk(object, path, made),
+            (Self::Union(_), Value::Object(object)) if object.len() != 1 => {
+                Err(Refusal::plain(path, "exactly one of the members of this union must be set"))
+            }
+            (Self::Object(shape) | Self::Union(shape), Value::Object(object)) => shape.walk(object, path, made),
             (Self::List(kind, least, most), Value::Array(list)) => {
                 if list.len() < *least {
                     return Err(Refusal::of(
@@ -266,7 +271,7 @@ impl Kind {
             Self::Text | Self::Short(_) | Self::OneOf(_) => "a string",
             Self::Int(..) => "an integer",
             Self::Num(..) => "a decimal",
-            Self::Object(_) | Self::Free | Self::Tagged(..) => "an object",
+            Self::Object(_) | Self::Union(_) | Self::Free | Self::Tagged(..) => "an object",
             Self::List(..) => "an array",
             Self::Either(_) => "one of several types",
         }

@@ -46,6 +46,43 @@ pub(crate) fn tokens(text: &str) -> u64 {
     u64::try_from(text.chars().count().div_ceil(4).max(1)).unwrap_or(u64::MAX)
 }
 
+/// CRC-32 as gzip and AWS's event streams have it.
+pub(crate) fn crc32(bytes: &[u8]) -> u32 {
+    let update = |state: u32, byte: &u8| {
+        (0..8).fold(state ^ u32::from(*byte), |s, _| if s & 1 == 1 { (s >> 1) ^ 0xedb8_8320 } else { s >> 1 })
+    };
+    !bytes.iter().fold(u32::MAX, update)
+}
+
+/// A path segment without its percent-encoding.
+pub(crate) fn unescaped(segment: &str) -> String {
+    let mut bytes = Vec::new();
+    let mut rest = segment.as_bytes();
+    while let Some((&first, after)) = rest.split_first() {
+        let code = after.get(..2).and_then(|hex| std::str::from_utf8(hex).ok());
+        match (first, code.and_then(|hex| u8::from_str_radix(hex, 16).ok())) {
+            (b'%', Some(byte)) => {
+                bytes.push(byte);
+                rest = after.get(2..).unwrap_or_default();
+            }
+            _ => {
+                bytes.push(first);
+                rest = after;
+            }
+        }
+    }
+    String::from_utf8_lossy(&bytes).into_owned()
+}
+
+/// A path segment with everything encoded that is not unreserved.
+pub(crate) fn escaped(segment: &str) -> String {
+    let one = |byte: u8| match byte {
+        b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => char::from(byte).to_string(),
+        _ => format!("%{byte:02X}"),
+    };
+    segment.bytes().map(one).collect()
+}
+
 /// Standard base64 with its padding, and not empty.
 pub(crate) fn is_base64(text: &str) -> bool {
     !text.is_empty() && STANDARD.decode(text).is_ok()

@@ -8,6 +8,8 @@ mod shapes;
 
 use serde_json::{Value, json};
 
+pub(crate) use rules::generation;
+
 use crate::{
     answer::{Answer, header},
     dialect::{Ask, Checked, Problem, Refused, string},

@@ -33,7 +33,7 @@ pub(super) fn check(body: &Map<String, Value>, version: Version) -> Checked {
 }
 
 /// `claude-sonnet-4-6` is (4, 6), `claude-3-7-sonnet-20250219` is (3, 7); a name without numbers counts as the last that takes everything.
-pub(super) fn generation(model: &str) -> (u32, u32) {
+pub(crate) fn generation(model: &str) -> (u32, u32) {
     let mut numbers = model.split(['-', '.', '@', ':']).filter_map(|part| part.parse::<u32>().ok()).filter(|n| *n < 100);
     match (numbers.next(), numbers.next()) {
         (Some(major), minor) => (major, minor.unwrap_or_default()),

@@ -4,10 +4,7 @@
 
 use serde_json::Value;
 
-use crate::{
-    rule,
-    shape::{Kind, Member, Refusal, Shape, needed, optional, set},
-};
+use crate::shape::{Kind, Member, Shape, needed, optional, rule, set};
 
 use Kind::{Any, Bool, Either, Free, Int, List, Num, Object, OneOf, Rule, Tagged, Text};
 
