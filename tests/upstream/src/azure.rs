@@ -31,6 +31,8 @@ static TWIST: Twist = Twist {
     whole: |_, answer| filtered(answer),
     chunks: |_, chunks, _| filtered_chunks(chunks),
     failed: |given, message| json!({"error": given.unwrap_or_else(|| openai::stream_error(message))}),
+    event: openai::plain_event,
+    done: true,
     dress,
 };
 

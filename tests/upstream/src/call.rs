@@ -11,6 +11,7 @@ use crate::{
     provider::Provider,
     send::{self, End, Outcome},
     step::{EchoKey, Step},
+    watsonx,
 };
 
 /// Headers that a step fills with the key it received.
@@ -40,9 +41,10 @@ pub(crate) async fn exchange(
 async fn answered(conn: &mut Conn, head: &Head, account: &Account, ticket: Ticket, name: &str, path: &str) -> bool {
     let provider = Provider::of(&account.settings(), head, path);
     let violations = headers::violations(head, provider, path);
+    let token = provider == Provider::Watsonx && path == watsonx::TOKEN_PATH;
     account.update(ticket, |call| call.violations.clone_from(&violations));
 
-    if account.hangs_at_accept() {
+    if account.hangs_at_accept(token) {
         let (read, _write) = conn.stream.split();
         send::client_leaves(read, &mut conn.unread).await;
         account.update(ticket, |call| call.client_closed = true);
@@ -78,7 +80,7 @@ async fn answered(conn: &mut Conn, head: &Head, account: &Account, ticket: Ticke
     };
     let plan = match checked {
         Ok(reply) => {
-            let step = account.next_step();
+            let step = account.next_step(token);
             let error = |problem: Problem<'_>| provider.error(&ask, problem);
             let answer = fault::replaced(&step, ask.key().unwrap_or_default(), error);
             let answer = answer.unwrap_or_else(|| changed(reply(&step), &step, ask.key()));

@@ -27,6 +27,8 @@ static TWIST: Twist = Twist {
         let usual = || json!({"message": message.unwrap_or("Encountered a server error"), "type": "server_error", "param": null, "code": "server_error", "id": ""});
         json!({"error": given.unwrap_or_else(usual), "status_code": 500})
     },
+    event: openai::plain_event,
+    done: true,
     dress,
 };
 

@@ -31,6 +31,8 @@ static TWIST: Twist = Twist {
             json!({"object": "error", "message": message.unwrap_or("EngineCore encountered an issue."), "type": "InternalServerError", "param": null, "code": 500})
         }
     },
+    event: openai::plain_event,
+    done: true,
     dress,
 };
 

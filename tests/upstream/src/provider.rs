@@ -33,7 +33,7 @@ impl Provider {
     pub(crate) fn of(settings: &Settings, head: &Head, path: &str) -> Self {
         let guessed = match path {
             "/v1/messages" | "/v1/messages/count_tokens" => Self::Anthropic,
-            "/identity/token" => Self::Watsonx,
+            watsonx::TOKEN_PATH => Self::Watsonx,
             "/foundation-models" => Self::Bedrock,
             _ if path.starts_with("/model/") => Self::Bedrock,
             _ if path.starts_with("/ml/v1/") => Self::Watsonx,
@@ -74,7 +74,7 @@ impl Provider {
                 &["byProvider", "byCustomizationType", "byInferenceType", "byOutputModality"]
             }
             Self::Anthropic | Self::Bedrock => &[],
-            Self::Watsonx if path == "/identity/token" => &[],
+            Self::Watsonx if path == watsonx::TOKEN_PATH => &[],
             Self::Watsonx => &["version", "limit", "start", "filters"],
         }
     }
@@ -82,7 +82,7 @@ impl Provider {
     /// The content type of a request body.
     pub(crate) fn content_type(self, path: &str) -> &'static str {
         match self {
-            Self::Watsonx if path == "/identity/token" => "application/x-www-form-urlencoded",
+            Self::Watsonx if path == watsonx::TOKEN_PATH => "application/x-www-form-urlencoded",
             _ => "application/json",
         }
     }

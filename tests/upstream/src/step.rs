@@ -39,6 +39,8 @@ pub(crate) struct Settings {
     pub(crate) script: Vec<Step>,
     /// The last step stays.
     pub(crate) repeat: bool,
+    /// watsonx.ai: one step per call for a token, which takes none of the script's.
+    pub(crate) token_script: Vec<Step>,
 }
 
 /// One step of a script.

@@ -15,7 +15,7 @@ mod stream;
 use serde_json::{Map, Value, json};
 
 use crate::{
-    answer::{Answer, header},
+    answer::{Answer, data_event, header},
     dialect::{Ask, Checked, Problem, Refused, Reply, string},
     shape::Refusal,
     step::Step,
@@ -34,6 +34,10 @@ pub(crate) struct Twist {
     pub(crate) chunks: fn(&Ask<'_>, Vec<Value>, Option<&Value>) -> Vec<Value>,
     /// The payload of an error in a stream, around what the script gives or with a message.
     pub(crate) failed: fn(Option<Value>, Option<&str>) -> Value,
+    /// One event of a stream, with its number.
+    pub(crate) event: fn(usize, &Value) -> String,
+    /// A stream ends with `[DONE]`.
+    pub(crate) done: bool,
     /// Adds the headers of an answer.
     pub(crate) dress: fn(&mut Answer, &Ask<'_>),
 }
@@ -61,8 +65,15 @@ static TWIST: Twist = Twist {
     whole: |_, answer| answer,
     chunks: |_, chunks, _| chunks,
     failed: |given, message| json!({"error": given.unwrap_or_else(|| stream_error(message))}),
+    event: plain_event,
+    done: true,
     dress,
 };
+
+/// An event without name and number.
+pub(crate) fn plain_event(_: usize, payload: &Value) -> String {
+    data_event(payload)
+}
 
 /// Checks method, path, key and body.
 pub(crate) fn check<'a>(ask: &'a Ask<'a>) -> Checked<'a> {

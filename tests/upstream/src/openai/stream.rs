@@ -4,7 +4,7 @@ use serde_json::{Map, Value, json};
 
 use super::Turn;
 use crate::{
-    answer::{Answer, data_event},
+    answer::Answer,
     dialect::{self, flag, string},
     shape::FREE_PREFIX,
     step::Step,
@@ -86,15 +86,18 @@ impl Frame {
         if let (true, Some(usage)) = (usage_asked, &self.usage) {
             chunks.push(self.members(object, json!([]), Some(usage.clone()), None));
         }
-        let chunks = (twist.chunks)(ask, chunks, self.usage.as_ref());
-        let mut events: Vec<String> = chunks.iter().map(data_event).collect();
+        // Where no `[DONE]` is the last event, the usage is.
+        let usage = self.usage.as_ref().filter(|_| twist.done || !step.no_done);
+        let chunks = (twist.chunks)(ask, chunks, usage);
+        let mut events: Vec<String> = chunks.iter().enumerate().map(|(at, chunk)| (twist.event)(at, chunk)).collect();
         let given = step.error_event.as_ref().and_then(|event| event.error.clone());
         match ask.error_event(step, |message| (twist.failed)(None, message)) {
             Some((after, usual)) => {
                 events.truncate(after);
-                events.push(data_event(&given.map_or(usual, |error| (twist.failed)(Some(error), None))));
+                let failed = given.map_or(usual, |error| (twist.failed)(Some(error), None));
+                events.push((twist.event)(events.len(), &failed));
             }
-            None if step.no_done => {}
+            None if step.no_done || !twist.done => {}
             None => events.push("data: [DONE]\n\n".to_owned()),
         }
         Answer::events(events)
