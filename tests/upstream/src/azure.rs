@@ -28,6 +28,7 @@ const NOT_WHEN_REASONING: &[&str] = &[
 static TWIST: Twist = Twist {
     reasoning: None,
     call: "call_",
+    usage: |usage| usage,
     whole: |_, answer| filtered(answer),
     chunks: |_, chunks, _| filtered_chunks(chunks),
     failed: |given, message| json!({"error": given.unwrap_or_else(|| openai::stream_error(message))}),

@@ -18,6 +18,7 @@ const OFFERED: &[&str] = &["gpt-oss-120b", "llama3.1-8b", "qwen-3-235b-a22b-inst
 static TWIST: Twist = Twist {
     reasoning: Some("reasoning"),
     call: "",
+    usage: few_counts,
     whole: |ask, mut answer| {
         answer["time_info"] = time_info(ask);
         trimmed(answer)
@@ -149,6 +150,18 @@ fn trimmed(mut answer: Value) -> Value {
         }
     }
     answer
+}
+
+/// Few of the details.
+fn few_counts(mut usage: Value) -> Value {
+    for (details, kept) in
+        [("prompt_tokens_details", "cached_tokens"), ("completion_tokens_details", "reasoning_tokens")]
+    {
+        if let Some(Value::Object(details)) = usage.get_mut(details) {
+            details.retain(|name, _| name == kept);
+        }
+    }
+    usage
 }
 
 fn time_info(ask: &Ask<'_>) -> Value {

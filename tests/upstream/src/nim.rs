@@ -23,6 +23,7 @@ const MATRYOSHKA: &[&str] = &["llama-3.2-nv-embedqa", "llama-3.2-nemoretriever"]
 static TWIST: Twist = Twist {
     reasoning: Some("reasoning_content"),
     call: "chatcmpl-tool-",
+    usage: openai::plain_usage,
     whole: |_, answer| as_vllm(answer),
     chunks: |_, chunks, _| chunks.into_iter().map(as_vllm).collect(),
     failed: |given, message| match given {

@@ -12,6 +12,7 @@ use crate::{
 static TWIST: Twist = Twist {
     reasoning: Some("reasoning_content"),
     call: "chatcmpl-tool-",
+    usage: openai::plain_usage,
     whole: |ask, answer| with_members(ask, answer),
     chunks,
     failed: |given, message| given.unwrap_or_else(|| failure(message)),
@@ -25,7 +26,10 @@ pub(super) fn check(body: &Map<String, Value>) -> Result<(), Refusal> {
     message::check_order(items(body, "messages"))?;
     let given = |name: &str| body.contains_key(name);
     if given("tool_choice") && given("tool_choice_option") {
-        return Err(Refusal::plain("tool_choice", "only one of 'tool_choice' and 'tool_choice_option' may be specified"));
+        return Err(Refusal::plain(
+            "tool_choice",
+            "only one of 'tool_choice' and 'tool_choice_option' may be specified",
+        ));
     }
     if (given("tool_choice") || given("tool_choice_option")) && !given("tools") {
         return Err(Refusal::plain("tool_choice", "'tools' must be specified with a tool choice"));
@@ -75,7 +79,8 @@ fn with_members(ask: &Ask<'_>, answer: Value) -> Value {
             let Some(Value::Object(part)) = choice.get_mut(part) else { continue };
             part.retain(|name, value| name != "annotations" && !value.is_null());
         }
-        if let Some(choice) = choice.as_object_mut().filter(|choice| choice.get("logprobs").is_some_and(Value::is_null)) {
+        if let Some(choice) = choice.as_object_mut().filter(|choice| choice.get("logprobs").is_some_and(Value::is_null))
+        {
             choice.shift_remove("logprobs");
         }
     }
