@@ -6,3 +6,5 @@
 
 pub(crate) mod failure;
 pub(crate) mod openai_chat;
+pub(crate) mod openai_like;
+pub(crate) mod watsonx;
