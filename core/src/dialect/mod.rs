@@ -4,7 +4,9 @@
 //! `push` and `finish`; a front door has `decode_request`, `encode_response` and `stream::Encoder` with `event` and
 //! `finish`.
 
+pub(crate) mod bedrock_invoke;
 pub(crate) mod failure;
+pub(crate) mod nim_embeddings;
 pub(crate) mod openai_chat;
 pub(crate) mod openai_like;
 pub(crate) mod watsonx;
