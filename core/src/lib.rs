@@ -19,6 +19,7 @@ mod error;
 mod exchange;
 mod frame;
 mod gateway;
+mod inline;
 mod json;
 pub mod limits;
 pub mod model;

@@ -28,6 +28,16 @@ pub const CREDENTIAL_BYTES: usize = 16 << 10;
 pub const METADATA_BYTES: usize = 8 << 10;
 /// Deepest nesting of a model's metadata: it is stored, and read back, inside of a document.
 pub const METADATA_DEPTH: usize = 32;
+/// Bytes of what a tenant says of a model's capabilities, encoded.
+pub const CAPABILITIES_BYTES: usize = 4 << 10;
+/// Images of one request that are fetched for a provider that wants bytes.
+pub const FETCHED_IMAGES: usize = 20;
+/// Largest image that is fetched, in bytes (Bedrock takes 3.75 MB).
+pub const FETCHED_IMAGE_BYTES: usize = 3_932_160;
+/// Fetching one image, in milliseconds.
+pub const FETCH_IMAGE_MS: u64 = 10_000;
+/// Calls to a provider that run at once for one request.
+pub const CALLS_AT_ONCE: usize = 4;
 /// Bytes of a base URL.
 pub const URL_BYTES: usize = 2_048;
 /// Bytes of the Authorization header's token that are looked at.
@@ -38,6 +48,10 @@ pub const KEY_MODELS: usize = 100;
 pub const SSE_LINE_BYTES: usize = 1 << 20;
 /// Largest event of an upstream's event stream, in bytes.
 pub const SSE_EVENT_BYTES: usize = 4 << 20;
+/// Headers of one frame of an AWS event stream, in bytes: what botocore takes.
+pub const EVENT_STREAM_HEADER_BYTES: usize = 128 << 10;
+/// Payload of one frame of an AWS event stream, in bytes. botocore takes 24 MiB; events of a chat are far smaller.
+pub const EVENT_STREAM_PAYLOAD_BYTES: usize = 4 << 20;
 /// Bytes of a stream that are held back before its first content; more than this commits.
 pub const HELD_BACK_BYTES: usize = 4 << 20;
 /// Largest whole answer of an upstream, in bytes.

@@ -4,28 +4,65 @@
 //! can be answered; `[DONE]` leaves only when the provider showed its own end; every other end leaves exactly
 //! one error event; after the end nothing leaves.
 
+mod pass;
+mod translate;
+
 use bytes::Bytes;
 
+pub(crate) use self::pass::Pass;
+pub(crate) use self::translate::{Source, Translate};
 use crate::account::{Meter, Usage};
 use crate::deployment::Timeouts;
 use crate::dialect::failure;
-use crate::dialect::openai_chat::{self, Event};
 use crate::error::{ErrorCode, Failure};
-use crate::frame::sse;
 use crate::limits;
 use crate::ports::HttpError;
 
-/// A stream between two ends of OpenAI's dialect.
+/// A stream under way.
 pub(crate) struct Relay {
-    decoder: sse::Decoder,
+    codec: Codec,
     state: State,
-    seen: u128,
-    finished: u128,
-    hide_usage: bool,
     meter: Meter,
+    native_finish: Option<String>,
     held: Vec<u8>,
     times: Times,
     secrets: Vec<crate::secret::Secret>,
+}
+
+/// How the provider's bytes become the client's.
+pub(crate) enum Codec {
+    /// Both speak OpenAI's dialect.
+    Pass(Pass),
+    /// They speak different ones.
+    Translate(Box<Translate>),
+}
+
+/// What a codec found in a piece of a stream.
+#[derive(Debug, Default)]
+pub(crate) struct Note {
+    /// Content was seen, now or earlier: the codec need not look for it.
+    content: bool,
+    /// The provider showed its own end.
+    done: bool,
+    /// What ends the stream otherwise.
+    failure: Option<Box<Failure>>,
+    /// The last usage reported.
+    usage: Option<Usage>,
+    /// The provider's own word for why it ended, if ours cannot say it.
+    native_finish: Option<String>,
+}
+
+impl Note {
+    fn open(&self) -> bool {
+        !self.done && self.failure.is_none()
+    }
+
+    /// Ends the stream with a failure, unless it has ended.
+    fn fail(&mut self, failure: Failure) {
+        if self.open() {
+            self.failure = Some(Box::new(failure));
+        }
+    }
 }
 
 #[derive(Debug, PartialEq)]
@@ -80,8 +117,8 @@ const KEEP_ALIVE: &[u8] = b": keep-alive\n\n";
 
 /// What a relay is made from.
 pub(crate) struct Setup {
-    /// Leave out the usage that we asked for and the client did not.
-    pub hide_usage: bool,
+    /// How bytes become bytes.
+    pub codec: Codec,
     /// The upstream's credential, to keep it out of passed errors.
     pub secrets: Vec<crate::secret::Secret>,
     /// Now.
@@ -96,12 +133,10 @@ impl Relay {
     /// A relay that has seen nothing.
     pub(crate) fn new(setup: Setup) -> Self {
         Self {
-            decoder: sse::Decoder::default(),
+            codec: setup.codec,
             state: State::Waiting,
-            seen: 0,
-            finished: 0,
-            hide_usage: setup.hide_usage,
             meter: Meter::default(),
+            native_finish: None,
             held: Vec::new(),
             times: Times {
                 heard_ms: setup.now_ms,
@@ -210,6 +245,11 @@ impl Relay {
         }
     }
 
+    /// The provider's own word for why the answer ended, if ours cannot say it.
+    pub(crate) fn native_finish(&self) -> Option<&str> {
+        self.native_finish.as_deref()
+    }
+
     /// The usage, the first time it is asked for.
     pub(crate) fn settle(&mut self) -> Option<Option<Usage>> {
         self.meter.settle()
@@ -237,139 +277,47 @@ impl Relay {
     /// Decodes a chunk into what the client may see.
     fn take(&mut self, chunk: &Bytes, now_ms: u64) -> (Bytes, Option<Box<Failure>>) {
         self.times.heard_ms = now_ms;
-        let mut decoder = std::mem::take(&mut self.decoder);
-        let mut out = Output::new(chunk);
-        let mut failure = None;
-        let pushed = decoder.push(chunk, |event| {
-            if failure.is_none() && !matches!(self.state, State::Ended(_)) {
-                failure = self.event(&event, &mut out);
-            }
-        });
-        self.decoder = decoder;
-        if pushed.is_err() && failure.is_none() && self.ended().is_none() {
-            failure = Some(Box::new(failure::constant(ErrorCode::UpstreamTooLarge)));
-        }
-        (out.finish(), failure)
+        let mut note = Note { content: self.state != State::Waiting, ..Note::default() };
+        let bytes = match &mut self.codec {
+            Codec::Pass(pass) => pass.push(chunk, &mut note),
+            Codec::Translate(translate) => translate.push(chunk, &mut note),
+        };
+        (bytes, self.judge(note))
     }
 
     fn close(&mut self, end: Result<(), HttpError>) -> (Bytes, Option<Box<Failure>>) {
-        let mut decoder = std::mem::take(&mut self.decoder);
-        let none = Bytes::new();
-        let mut out = Output::new(&none);
-        let mut failure = None;
-        if end.is_ok() {
-            decoder.finish(|event| {
-                if failure.is_none() && !matches!(self.state, State::Ended(_)) {
-                    failure = self.event(&event, &mut out);
-                }
-            });
+        let mut note = Note { content: self.state != State::Waiting, ..Note::default() };
+        let bytes = match &mut self.codec {
+            Codec::Pass(pass) => pass.finish(end.is_ok(), &mut note),
+            Codec::Translate(translate) => translate.finish(end.is_ok(), &mut note),
+        };
+        if note.open() {
+            note.fail(failure::constant(match end {
+                Ok(()) => ErrorCode::UpstreamIncomplete,
+                Err(_) => ErrorCode::UpstreamDisconnected,
+            }));
         }
-        if failure.is_none() && self.ended().is_none() {
-            if self.finished != 0 && self.finished == self.seen {
-                // The provider showed its end and forgot the mark (U22), or broke off after it (U24).
-                self.state = State::Ended(End::Complete);
-                out.copy(DONE);
-            } else {
-                let code = match end {
-                    Ok(()) => ErrorCode::UpstreamIncomplete,
-                    Err(_) => ErrorCode::UpstreamDisconnected,
-                };
-                failure = Some(Box::new(failure::constant(code)));
-            }
-        }
-        (out.finish(), failure)
+        (bytes, self.judge(note))
     }
 
-    fn event(&mut self, event: &sse::Event, out: &mut Output<'_>) -> Option<Box<Failure>> {
-        match openai_chat::read_event(&event.data, self.state == State::Waiting) {
-            Event::Done => {
-                self.state = State::Ended(End::Complete);
-                out.copy(DONE);
-                None
-            }
-            Event::Skip => None,
-            Event::Malformed => Some(Box::new(failure::constant(ErrorCode::UpstreamProtocol))),
-            Event::Error(mut failure) => {
-                failure::scrub(&mut failure, self.secrets.iter().map(crate::secret::Secret::open));
-                Some(failure)
-            }
-            Event::Chunk(reading) => {
-                self.seen |= reading.seen;
-                self.finished |= reading.finished;
-                if let Some(usage) = reading.usage {
-                    self.meter.report(usage);
-                }
-                if reading.content && self.state == State::Waiting {
-                    self.state = State::Flowing;
-                }
-                if let Some(usage_at) = reading.usage_at.filter(|_| self.hide_usage) {
-                    if !reading.no_choices {
-                        out.edited(|out| openai_chat::without_usage(&event.data, &usage_at, out));
-                    }
-                } else if let Some(span) = &event.span {
-                    out.verbatim(span.start, span.end);
-                } else {
-                    out.edited(|out| out.extend(event.data.iter().map(|b| if *b == b'\n' { b' ' } else { *b })));
-                }
-                None
-            }
+    /// Takes over what a codec found; the failure that ends the stream, cleaned of secrets.
+    fn judge(&mut self, note: Note) -> Option<Box<Failure>> {
+        if let Some(usage) = note.usage {
+            self.meter.report(usage);
         }
-    }
-}
-
-/// Collects what leaves for one chunk; when that is the chunk itself, its bytes are passed on uncopied.
-struct Output<'a> {
-    chunk: &'a Bytes,
-    /// Up to where the output equals the chunk's beginning; `None` once it does not.
-    same: Option<usize>,
-    copied: Vec<u8>,
-}
-
-impl<'a> Output<'a> {
-    fn new(chunk: &'a Bytes) -> Self {
-        Self { chunk, same: Some(0), copied: Vec::new() }
-    }
-
-    fn verbatim(&mut self, start: usize, end: usize) {
-        if self.same == Some(start) {
-            self.same = Some(end);
-            return;
+        if note.native_finish.is_some() {
+            self.native_finish = note.native_finish;
         }
-        let piece = self.chunk.slice(start..end);
-        self.copy(&piece);
-    }
-
-    fn edited(&mut self, write: impl FnOnce(&mut Vec<u8>)) {
-        self.diverge();
-        self.copied.extend_from_slice(b"data: ");
-        write(&mut self.copied);
-        self.copied.extend_from_slice(b"\n\n");
-    }
-
-    fn copy(&mut self, bytes: &[u8]) {
-        // The end mark usually stands in the chunk just as we would write it.
-        if let Some(at) = self.same
-            && self.chunk.get(at..).is_some_and(|rest| rest.starts_with(bytes))
-        {
-            self.same = Some(at + bytes.len());
-            return;
+        if note.content && self.state == State::Waiting {
+            self.state = State::Flowing;
         }
-        self.diverge();
-        self.copied.extend_from_slice(bytes);
-    }
-
-    fn diverge(&mut self) {
-        if let Some(end) = self.same.take() {
-            self.copied.reserve(self.chunk.len());
-            self.copied.extend_from_slice(self.chunk.get(..end).unwrap_or_default());
+        if note.done {
+            self.state = State::Ended(End::Complete);
         }
-    }
-
-    fn finish(self) -> Bytes {
-        match self.same {
-            Some(end) => self.chunk.slice(..end),
-            None => Bytes::from(self.copied),
-        }
+        note.failure.map(|mut failure| {
+            failure::scrub(&mut failure, self.secrets.iter().map(crate::secret::Secret::open));
+            failure
+        })
     }
 }
 

@@ -18,7 +18,7 @@ use crate::gateway::{Gateway, Reply};
 use crate::limits;
 use crate::ports::{Platform, RequestBody, UpstreamBody};
 use crate::provider::{self, Endpoint, ProviderKind};
-use crate::relay::{Hold, Relay, Setup};
+use crate::relay::{Codec, Hold, Pass, Relay, Setup};
 use crate::secret::{Credential, Secret};
 use crate::tenancy::{self, Caller};
 
@@ -222,7 +222,7 @@ impl Attempt<'_> {
             return Err(protocol("answer is no event stream"));
         }
         let relay = Relay::new(Setup {
-            hide_usage: !self.call.include_usage,
+            codec: Codec::Pass(Pass::new(!self.call.include_usage, false)),
             secrets: self.credential.values().cloned().collect(),
             now_ms: platform.now_ms(),
             deadline_ms: total,

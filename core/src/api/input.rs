@@ -96,6 +96,17 @@ pub(crate) fn string(object: &Object<'_>, name: &'static str) -> Outcome<Option<
         .transpose()
 }
 
+/// A member that must be true or false, if it is there.
+pub(crate) fn flag(object: &Object<'_>, name: &'static str) -> Outcome<Option<bool>> {
+    optional(object, name)
+        .map(|raw| match raw.get() {
+            "true" => Ok(true),
+            "false" => Ok(false),
+            _ => Err(Failure::invalid(name, format!("'{name}' must be true or false."))),
+        })
+        .transpose()
+}
+
 /// A member that must be there and be a string.
 pub(crate) fn required(object: &Object<'_>, name: &'static str) -> Outcome<String> {
     string(object, name)?.ok_or_else(|| Failure::invalid(name, format!("'{name}' is required.")))

@@ -67,7 +67,7 @@ pub(crate) async fn serve<P: Platform, B: RequestBody>(
     let response = match route {
         Route::Tenant(Verb::Get) => tenant::get(&caller),
         Route::Tenant(Verb::Delete) => tenant::delete(gateway, exchange, &caller).await,
-        Route::Tenant(_) => tenant::rename(gateway, exchange, &caller, body).await,
+        Route::Tenant(_) => tenant::change(gateway, exchange, &caller, body).await,
         Route::ExportTenant => transfer::export(gateway, exchange, &caller, body).await,
         Route::Providers(mount) => providers::list(&caller, *mount, head),
         Route::CreateProvider(kind) => providers::create(gateway, exchange, &caller, kind, body).await,

@@ -7,12 +7,12 @@ use serde_json::{Map, Value};
 
 use super::input::{Input, bad_name, fields, optional, required, string};
 use super::{List, Mount, Verb, json, no_content};
-use crate::error::{Failure, Outcome};
+use crate::error::{ErrorCode, Failure, Outcome};
 use crate::exchange::Exchange;
 use crate::gateway::Gateway;
 use crate::json::{self as raw_json, Object};
 use crate::limits;
-use crate::model::{Alias, Change, Head, Model, ModelId, Provider, random_uuid};
+use crate::model::{Alias, Change, Head, Model, ModelId, Overrides, Provider, random_uuid};
 use crate::ports::{Platform, RequestBody};
 use crate::tenancy::{self, Caller, no_model, no_provider};
 
@@ -28,6 +28,8 @@ pub(super) struct View<'a> {
     owned_by: String,
     #[serde(skip_serializing_if = "Option::is_none")]
     metadata: Option<&'a Map<String, Value>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    capabilities: Option<&'a Overrides>,
 }
 
 impl<'a> View<'a> {
@@ -40,6 +42,7 @@ impl<'a> View<'a> {
             created: model.created,
             owned_by: owner(provider),
             metadata: model.metadata.as_ref(),
+            capabilities: model.capabilities.as_ref(),
         }
     }
 }
@@ -153,6 +156,32 @@ fn metadata(object: &Object<'_>) -> Outcome<Option<Map<String, Value>>> {
     serde_json::from_str(raw.get()).map(Some).map_err(|_| Failure::invalid("metadata", "'metadata' must be an object."))
 }
 
+/// What the tenant says of a model's capabilities: each member is judged by itself, so that the wrong one is named.
+fn capabilities(object: &Object<'_>) -> Outcome<Option<Overrides>> {
+    let Some(raw) = optional(object, "capabilities") else { return Ok(None) };
+    let wrong = || Failure::invalid("capabilities", "'capabilities' must be an object.");
+    if raw.get().len() > limits::CAPABILITIES_BYTES {
+        return Err(Failure::invalid("capabilities", "'capabilities' must have at most 4096 bytes."));
+    }
+    let members: Map<String, Value> = serde_json::from_str(raw.get()).map_err(|_| wrong())?;
+    for (name, value) in &members {
+        let one = Value::Object(Map::from_iter([(name.clone(), value.clone())]));
+        match serde_json::from_value::<Overrides>(one) {
+            Ok(known) if known.rest.is_empty() => {}
+            Ok(_) => {
+                let message = "'capabilities' has a member that is not known. The README lists those that are.";
+                return Err(Failure::new(ErrorCode::UnknownField, message).with_param("capabilities"));
+            }
+            // The name is one of ours: only those are checked for their type.
+            Err(_) => {
+                let param = format!("capabilities.{name}");
+                return Err(Failure::invalid(param.clone(), format!("'{param}' has a value of the wrong kind.")));
+            }
+        }
+    }
+    serde_json::from_value(Value::Object(members)).map(Some).map_err(|_| wrong())
+}
+
 /// `POST /v1/providers/{id}/models`: 201; 200 with the same object when it is there already.
 pub(super) async fn enable<P: Platform, B: RequestBody>(
     gateway: &Gateway,
@@ -163,7 +192,7 @@ pub(super) async fn enable<P: Platform, B: RequestBody>(
 ) -> Outcome<Response<Bytes>> {
     caller.config.head().provider(provider).ok_or_else(no_provider)?;
     let body = input.admin().await?;
-    let object = fields(&body, &["id", "alias", "metadata"])?;
+    let object = fields(&body, &["id", "alias", "metadata", "capabilities"])?;
     let id = ModelId::parse(&required(&object, "id")?).map_err(bad_name("id"))?;
     let mut random = [0_u8; 16];
     exchange.platform().fill_random(&mut random);
@@ -173,7 +202,7 @@ pub(super) async fn enable<P: Platform, B: RequestBody>(
         id,
         alias: alias(&object)?,
         metadata: metadata(&object)?,
-        capabilities: None,
+        capabilities: capabilities(&object)?,
         created: exchange.platform().now_ms() / 1000,
         rest: Map::new(),
     };
@@ -200,7 +229,7 @@ pub(super) async fn change<P: Platform, B: RequestBody>(
     head.provider(provider).ok_or_else(no_provider)?;
     let old = head.model(uuid).filter(|model| model.provider == provider).ok_or_else(no_model)?;
     let body = input.admin().await?;
-    let object = fields(&body, &["id", "alias", "metadata"])?;
+    let object = fields(&body, &["id", "alias", "metadata", "capabilities"])?;
     let mut model = old.clone();
     let replaces = verb == Verb::Put;
     if replaces || object.get("id").is_some() {
@@ -213,6 +242,9 @@ pub(super) async fn change<P: Platform, B: RequestBody>(
     }
     if replaces || object.get("metadata").is_some() {
         model.metadata = metadata(&object)?;
+    }
+    if replaces || object.get("capabilities").is_some() {
+        model.capabilities = capabilities(&object)?;
     }
     let config = tenancy::change(gateway, exchange, caller, &Change::ReplaceModel(model)).await?;
     let head = config.head();

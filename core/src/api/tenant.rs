@@ -8,7 +8,7 @@ use http::{Response, StatusCode};
 use serde::Serialize;
 use serde_json::Map;
 
-use super::input::{Input, bad_name, fields, optional, required, string};
+use super::input::{Input, bad_name, fields, flag, optional, required, string};
 use super::keys;
 use super::{List, json, no_content};
 use crate::credentials;
@@ -27,6 +27,7 @@ struct View<'a> {
     name: &'a str,
     secrets_manager: &'a str,
     created: u64,
+    strict_parameters: bool,
     #[serde(skip_serializing_if = "Option::is_none")]
     api_key: Option<&'a str>,
 }
@@ -39,6 +40,7 @@ impl<'a> View<'a> {
             name: tenant.name.as_str(),
             secrets_manager: tenant.manager.as_str(),
             created: tenant.created,
+            strict_parameters: tenant.strict_parameters,
             api_key,
         }
     }
@@ -51,8 +53,9 @@ pub(super) async fn create<P: Platform, B: RequestBody>(
     input: Input<'_, B>,
 ) -> Outcome<Response<Bytes>> {
     let body = input.admin().await?;
-    let object = fields(&body, &["name", "secrets_manager"])?;
+    let object = fields(&body, &["name", "secrets_manager", "strict_parameters"])?;
     let name = TenantName::parse(&required(&object, "name")?).map_err(bad_name("name"))?;
+    let strict_parameters = flag(&object, "strict_parameters")?.unwrap_or(false);
     let manager = manager(gateway, string(&object, "secrets_manager")?.as_deref())?;
 
     let platform = exchange.platform();
@@ -60,8 +63,7 @@ pub(super) async fn create<P: Platform, B: RequestBody>(
     let mut random = [0_u8; 16];
     platform.fill_random(&mut random);
     let tenant = TenantId::from_random(random);
-    let record =
-        TenantRecord { id: tenant, name, manager, strict_parameters: false, created: now / 1000, rest: Map::new() };
+    let record = TenantRecord { id: tenant, name, manager, strict_parameters, created: now / 1000, rest: Map::new() };
     let head = Head::new(record);
     let key = establish(gateway, exchange, &head, now).await?;
     exchange.line().tenant = Some(tenant);
@@ -228,32 +230,39 @@ pub(super) fn get(caller: &Caller) -> Outcome<Response<Bytes>> {
     json(StatusCode::OK, &View::of(&caller.config.head().tenant, None))
 }
 
-/// `PUT` and `PATCH /v1/tenant`: only the name can be changed.
-pub(super) async fn rename<P: Platform, B: RequestBody>(
+/// `PUT` and `PATCH /v1/tenant`: the name, and whether parameters that a provider cannot take are refused. What is not
+/// given stays.
+pub(super) async fn change<P: Platform, B: RequestBody>(
     gateway: &Gateway,
     exchange: &Exchange<P>,
     caller: &Caller,
     input: Input<'_, B>,
 ) -> Outcome<Response<Bytes>> {
     let body = input.admin().await?;
-    let object = fields(&body, &["name", "secrets_manager"])?;
+    let object = fields(&body, &["name", "secrets_manager", "strict_parameters"])?;
     let old = &caller.config.head().tenant;
     if optional(&object, "secrets_manager").is_some()
         && string(&object, "secrets_manager")?.as_deref() != Some(old.manager.as_str())
     {
         return Err(Failure::invalid("secrets_manager", "The secrets manager of a tenant cannot be changed."));
     }
-    let name = TenantName::parse(&required(&object, "name")?).map_err(bad_name("name"))?;
+    let strict = flag(&object, "strict_parameters")?;
+    let name = match string(&object, "name")? {
+        None if strict.is_some() => old.name.clone(),
+        _ => TenantName::parse(&required(&object, "name")?).map_err(bad_name("name"))?,
+    };
+    let strict_parameters = strict.unwrap_or(old.strict_parameters);
     let (from, to) = (old.name.canonical(), name.canonical());
     let config = if from == to {
-        tenancy::change(gateway, exchange, caller, &Change::Rename(name)).await?
+        tenancy::change(gateway, exchange, caller, &Change::Tenant { name, strict_parameters }).await?
     } else {
         let now = exchange.platform().now_ms();
         let current = exchange.store().name(&from).await.map_err(|e| Failure::store(&e))?;
         let created = current.as_deref().and_then(NameEntry::decode).map_or(old.created * 1000, |entry| entry.created);
         let pending = NameEntry::pending(caller.tenant, created, now);
         reserve(gateway, exchange, &to, &pending).await?;
-        let changed = tenancy::change(gateway, exchange, caller, &Change::Rename(name)).await;
+        let settings = Change::Tenant { name, strict_parameters };
+        let changed = tenancy::change(gateway, exchange, caller, &settings).await;
         if changed.is_err() {
             let _ = exchange.store().swap_name(&to, Some(pending.encode()), None).await;
         }

@@ -184,6 +184,38 @@ pub fn join(base: &BaseUrl, path: &str) -> Result<Uri, Refusal> {
     Uri::try_from(text).map_err(|_| Refusal::Segment)
 }
 
+/// An address that a caller named, from which bytes are fetched without any credential.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Download {
+    /// The address, normalised, without a fragment.
+    pub uri: Uri,
+    /// Whether the operator opened this very origin.
+    pub private_allowed: bool,
+}
+
+/// Judges an address to fetch from. Scheme, host and port follow the rules of [`judge`]; the path and the query may be
+/// any, since they only choose what a public server gives to anybody.
+pub fn judge_download(text: &str, allowed: &AllowedOrigins) -> Result<Download, Refusal> {
+    let text = text.split_once('#').map_or(text, |(before, _)| before);
+    if text.contains('\\') {
+        return Err(Refusal::Characters);
+    }
+    let scheme_end = text.find("://").ok_or(Refusal::Malformed)? + "://".len();
+    let path_at = text.get(scheme_end..).and_then(|rest| rest.find(['/', '?'])).map(|at| scheme_end + at);
+    let (origin, _) = text.split_at(path_at.unwrap_or(text.len()));
+    let origin = judge(origin, allowed)?;
+    if text.len() > limits::URL_BYTES {
+        return Err(Refusal::TooLong);
+    }
+    let before = Url::parse(&origin.text).map_err(|_| Refusal::Malformed)?;
+    let whole = Url::parse(text).map_err(|_| Refusal::Malformed)?;
+    if Origin::of(&before) != Origin::of(&whole) || !whole.username().is_empty() || whole.password().is_some() {
+        return Err(Refusal::Malformed);
+    }
+    let uri = Uri::try_from(whole.as_str()).map_err(|_| Refusal::Malformed)?;
+    Ok(Download { uri, private_allowed: origin.private_allowed })
+}
+
 /// Percent-encodes an identifier (a model id, a deployment) as one path segment.
 ///
 /// Everything but letters, digits and `-._~` is encoded. Refused are empty identifiers and those that have the

@@ -38,7 +38,8 @@ fn gateway() -> Gateway {
 }
 
 impl Bench {
-    fn new() -> Self {
+    /// With a tenant that has nothing.
+    fn empty() -> Self {
         let mut bench = Self {
             world: World::at(1_760_000_000_000),
             gateway: gateway(),
@@ -47,6 +48,11 @@ impl Bench {
         };
         let tenant = bench.admin("POST", "/v1/tenant", json!({"name": "test"}));
         bench.key = tenant.1["api_key"].as_str().unwrap().to_owned();
+        bench
+    }
+
+    fn new() -> Self {
+        let mut bench = Self::empty();
         let body = json!({"name": "main", "data": {"apikey": SK}});
         let provider = bench.admin("POST", "/v1/providers/openai", body);
         bench.provider = provider.1["uuid"].as_str().unwrap().to_owned();

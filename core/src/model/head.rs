@@ -160,8 +160,13 @@ impl Model {
 /// One change of a head.
 #[derive(Clone, Debug)]
 pub enum Change {
-    /// Another tenant name (which the registry has reserved).
-    Rename(TenantName),
+    /// The tenant's own settings. A new name has been reserved in the registry.
+    Tenant {
+        /// Its name.
+        name: TenantName,
+        /// See [`TenantRecord::strict_parameters`].
+        strict_parameters: bool,
+    },
     /// A new provider.
     AddProvider(Provider),
     /// Another name, settings and credential for a provider; its uuid, type, models and age stay.
@@ -233,7 +238,10 @@ impl Head {
         let mut next = self.clone();
         next.version += 1;
         match change {
-            Change::Rename(name) => next.tenant.name = name,
+            Change::Tenant { name, strict_parameters } => {
+                next.tenant.name = name;
+                next.tenant.strict_parameters = strict_parameters;
+            }
             Change::AddProvider(provider) => {
                 if self.providers.iter().any(|p| p.name.same(&provider.name)) {
                     return Err(Conflict::ProviderName);

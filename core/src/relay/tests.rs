@@ -9,7 +9,7 @@ const MARK: &str = "data: [DONE]";
 
 fn relay(hide_usage: bool) -> Relay {
     Relay::new(Setup {
-        hide_usage,
+        codec: Codec::Pass(Pass::new(hide_usage, false)),
         secrets: vec![Secret::new("sk-canary-0123456789".into())],
         now_ms: 0,
         deadline_ms: 600_000,

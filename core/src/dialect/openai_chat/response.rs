@@ -1,5 +1,7 @@
 //! Whole answers and errors of an OpenAI-like provider.
 
+pub(crate) mod encode;
+
 use http::StatusCode;
 use http::header::HeaderMap;
 

@@ -1,11 +1,15 @@
 //! One event of OpenAI's stream: what it means to the relay, and the same event without its usage.
 
+mod encode;
+
 use std::ops::Range;
 
 use super::response::embedded_failure;
 use super::wire::Chunk;
 use crate::account::Usage;
 use crate::error::Failure;
+
+pub(crate) use self::encode::{Encoder, Shape};
 
 /// What the relay must know of an event.
 #[derive(Debug, PartialEq)]
@@ -35,6 +39,8 @@ pub(crate) struct Reading {
     pub usage: Option<Usage>,
     /// Where the value of a `usage` member stands in the payload, if there is one.
     pub usage_at: Option<Range<usize>>,
+    /// Whether no choice of it has a delta or a text, nor an end.
+    pub no_delta: bool,
     /// Whether it has no choices: with a usage it is the extra event of `include_usage`.
     pub no_choices: bool,
 }
@@ -62,6 +68,7 @@ pub(crate) fn read_event(data: &[u8], look_for_content: bool) -> Event {
         usage_at: chunk.usage.and_then(|raw| place(text, raw.get())),
         usage: chunk.usage.and_then(|raw| Usage::from_openai(raw.get())),
         no_choices: choices.is_empty(),
+        no_delta: choices.iter().all(|c| c.delta.is_none() && c.text.is_none()),
         ..Reading::default()
     };
     for choice in &choices {

@@ -55,6 +55,13 @@ pub(super) struct ErrorBody<'a> {
     pub(super) error: &'a RawValue,
 }
 
+/// Appends a string as JSON.
+pub(super) fn text(out: &mut Vec<u8>, text: &str) {
+    // A `Vec` takes every write, and a string is always JSON.
+    let written = serde_json::to_writer(out, text);
+    debug_assert!(written.is_ok());
+}
+
 /// Reads an error object; members of other types count as absent.
 pub(super) fn report(json: &str) -> Report {
     let Ok(value) = serde_json::from_str::<serde_json::Value>(json) else { return Report::default() };

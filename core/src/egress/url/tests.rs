@@ -388,3 +388,39 @@ fn identifiers_become_one_segment() {
         assert_eq!(segment(id), Err(Refusal::Segment), "{id:?}");
     }
 }
+
+#[test]
+fn downloads_follow_the_same_rules_for_hosts_and_none_for_paths() {
+    let allowed = AllowedOrigins::parse("http://127.0.0.1:9000").unwrap();
+    let download = |text: &str| judge_download(text, &allowed).map(|d| (d.uri.to_string(), d.private_allowed));
+    for (text, want) in [
+        ("https://img.example.com/a%2Fb//c.png?x=1&y=%20#top", "https://img.example.com/a%2Fb//c.png?x=1&y=%20"),
+        ("HTTPS://IMG.example.com?x", "https://img.example.com/?x"),
+        ("https://img.example.com/a/../b", "https://img.example.com/b"),
+        ("https://img.example.com/ü", "https://img.example.com/%C3%BC"),
+    ] {
+        assert_eq!(download(text), Ok((want.to_owned(), false)), "{text}");
+    }
+    assert_eq!(download("http://127.0.0.1:9000/x.png"), Ok(("http://127.0.0.1:9000/x.png".to_owned(), true)));
+    for text in [
+        "http://img.example.com/x.png",
+        "http://169.254.169.254/latest/meta-data",
+        "https://169.254.169.254/",
+        "https://2852039166/",
+        "https://localhost/x",
+        "https://metadata.google.internal/",
+        "https://user:pw@img.example.com/",
+        "https://img.example.com\\@evil.example.org/",
+        "https://127.0.0.1:9000/x",
+        "http://127.0.0.1:9001/x",
+        "file:///etc/passwd",
+        "data:image/png;base64,AAAA",
+        "img.example.com/x.png",
+        "https://",
+        "",
+    ] {
+        assert!(download(text).is_err(), "{text}");
+    }
+    let long = format!("https://img.example.com/{}", "a".repeat(limits::URL_BYTES));
+    assert_eq!(download(&long), Err(Refusal::TooLong));
+}
