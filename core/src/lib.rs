@@ -33,6 +33,7 @@ pub mod sweep;
 mod tenancy;
 #[cfg(any(test, feature = "test-support"))]
 pub mod testing;
+mod token;
 
 pub use body::{Body, Live};
 pub use deployment::{DefaultManager, Deployment, DeploymentError};

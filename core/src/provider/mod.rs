@@ -1,12 +1,18 @@
 //! The provider types: how each is configured and reached. One small file each for URL, authentication and quirks.
 
+pub(crate) mod azure_openai;
+pub(crate) mod cerebras;
+pub(crate) mod nim;
 pub(crate) mod openai;
+pub(crate) mod watsonxai;
 
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
+use crate::dialect::failure::constant;
 use crate::egress::url::{self, AllowedOrigins};
+use crate::error::{ErrorCode, Failure};
 use crate::json;
 use crate::limits;
 use crate::secret::{Credential, Secret};
@@ -137,7 +143,8 @@ impl ProviderKind {
         match self {
             Self::OpenAi | Self::Anthropic | Self::Cerebras | Self::Nim => &[APIKEY, BASE_URL],
             Self::AzureOpenAi => &[
-                APIKEY,
+                Field { name: "apikey", required: false, rule: Rule::Credential },
+                Field { name: "azure_ad_token", required: false, rule: Rule::Credential },
                 Field { name: "resource_name", required: true, rule: Rule::Resource },
                 Field { name: "api_version", required: false, rule: Rule::ApiVersion },
                 Field { name: "subscription_id", required: false, rule: Rule::Name },
@@ -158,7 +165,7 @@ impl ProviderKind {
                 Field { name: "space_id", required: false, rule: Rule::Name },
                 BASE_URL,
                 Field { name: "auth_url", required: false, rule: Rule::Url },
-                Field { name: "api_version", required: false, rule: Rule::ApiVersion },
+                Field { name: "api_version", required: false, rule: Rule::Date },
             ],
         }
     }
@@ -181,6 +188,7 @@ enum Rule {
     Resource,
     Region,
     ApiVersion,
+    Date,
     Name,
 }
 
@@ -256,7 +264,7 @@ pub(crate) fn parse_data(
                 let base = url::judge(&value, allowed).map_err(|refusal| fault(&format!("is refused: {refusal}")))?;
                 settings.insert(field.name.into(), Value::String(base.as_str().to_owned()));
             }
-            Rule::Resource | Rule::Region | Rule::ApiVersion | Rule::Name => {
+            Rule::Resource | Rule::Region | Rule::ApiVersion | Rule::Date | Rule::Name => {
                 if let Some(message) = broken_rule(field.rule, &value) {
                     return Err(fault(message));
                 }
@@ -278,7 +286,30 @@ pub(crate) fn parse_data(
             unknown: false,
         });
     }
+    if kind == ProviderKind::AzureOpenAi {
+        let fault = |what: &str| DataError {
+            param: "data.apikey".into(),
+            message: format!("'data.apikey' or 'data.azure_ad_token' {what} for type 'azure-openai'."),
+            unknown: false,
+        };
+        match (seen.contains(&"apikey"), seen.contains(&"azure_ad_token")) {
+            (false, false) => return Err(fault("is required")),
+            (true, true) => return Err(fault("must be given, not both,")),
+            (true, false) | (false, true) => {}
+        }
+    }
     Ok((Settings(settings), credential))
+}
+
+/// The answer to a model id that makes no path of a URL.
+fn unreachable(refusal: url::Refusal) -> Failure {
+    constant(ErrorCode::ModelNotFound).caused_by(refusal.to_string())
+}
+
+/// Settings of a test.
+#[cfg(test)]
+pub(crate) fn settings(pairs: &[(&str, &str)]) -> Settings {
+    Settings(pairs.iter().map(|(name, value)| ((*name).to_owned(), Value::from(*value))).collect())
 }
 
 fn plain_name(name: &str) -> String {
@@ -289,11 +320,9 @@ fn broken_rule(rule: Rule, value: &str) -> Option<&'static str> {
     let in_range = |max: usize| !value.is_empty() && value.len() <= max;
     match rule {
         Rule::Resource => {
-            let fits = in_range(63)
-                && value.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
-                && !value.starts_with('-')
-                && !value.ends_with('-');
-            (!fits).then_some("must be 1 to 63 lower-case letters, digits and inner hyphens.")
+            let text = "must be 1 to 63 lower-case letters, digits and inner hyphens, or such a name with a host of \
+                        Azure behind it ('my-resource.openai.azure.us').";
+            (!azure_openai::is_resource(value)).then_some(text)
         }
         Rule::Region => (!is_region(value)).then_some("must look like 'us-east-1'."),
         Rule::ApiVersion => {
@@ -301,6 +330,7 @@ fn broken_rule(rule: Rule, value: &str) -> Option<&'static str> {
             let fits = matches!(value, "v1" | "preview" | "latest") || is_date(date);
             (!fits).then_some("must be a date such as '2024-10-21' (or with '-preview'), 'v1', 'preview' or 'latest'.")
         }
+        Rule::Date => (!is_date(value)).then_some("must be a date such as '2026-10-14'."),
         Rule::Name => {
             let fits = in_range(128) && value.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-():".contains(&b));
             (!fits).then_some("must be 1 to 128 letters, digits and the characters . _ - ( ) :")

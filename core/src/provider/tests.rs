@@ -20,6 +20,8 @@ fn every_spelling_of_the_seed_is_read() {
             ProviderKind::AzureOpenAi,
             r#"{"apikey":"k","resourceName":"r-1","subscriptionID":"s","resourceGroupName":"g(1)","accountName":"a"}"#,
         ),
+        (ProviderKind::AzureOpenAi, r#"{"azureADToken":"t","resource_name":"r.openai.azure.us"}"#),
+        (ProviderKind::AzureOpenAi, r#"{"apikey":null,"azure_ad_token":"t","resource_name":"r"}"#),
         (ProviderKind::Anthropic, r#"{"APIKEY":"k"}"#),
         (ProviderKind::Bedrock, r#"{"accessKeyId":"k","secretAccessKey":"s/+=","region":"us-east-1"}"#),
         (
@@ -66,6 +68,14 @@ fn what_is_wrong_is_said_without_repeating_it() {
             false,
         ),
         (ProviderKind::AzureOpenAi, r#"{"apikey":"k"}"#, "data.resource_name", false),
+        (ProviderKind::AzureOpenAi, r#"{"resource_name":"r"}"#, "data.apikey", false),
+        (
+            ProviderKind::AzureOpenAi,
+            r#"{"apikey":"canary","azure_ad_token":"canary","resource_name":"r"}"#,
+            "data.apikey",
+            false,
+        ),
+        (ProviderKind::WatsonxAi, r#"{"apikey":"k","project_id":"p","api_version":"v1"}"#, "data.api_version", false),
         (ProviderKind::Bedrock, r#"{"access_key_id":"k","secret_access_key":"s"}"#, "data.region", false),
     ] {
         let error = parse(kind, data).unwrap_err();
@@ -80,8 +90,8 @@ fn host_parts_have_strict_patterns() {
         (
             ProviderKind::AzureOpenAi,
             "resource_name",
-            &["r", "my-res-1"][..],
-            &["x/#", "a@b", "a.b", "a\\r\\nb", "", "A", "-a", "a-"][..],
+            &["r", "my-res-1", "r.openai.azure.cn", "r.services.ai.azure.com"][..],
+            &["x/#", "a@b", "a.b", "a.openai.azure.com.b", "-a.openai.azure.us", "a\\r\\nb", "", "A", "-a", "a-"][..],
         ),
         (
             ProviderKind::Bedrock,

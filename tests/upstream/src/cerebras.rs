@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 
 use crate::{
     answer::{Answer, header},
-    dialect::{Ask, Checked, Problem, given, items, list, member, string},
+    dialect::{Ask, Checked, Problem, given, items, list, member, put, string},
     openai::{self, Endpoint, Twist, chat, completions, message, models, shapes::*},
     shape::{Kind, Refusal, Shape, UNKNOWN, needed, optional, set},
 };
@@ -20,7 +20,7 @@ static TWIST: Twist = Twist {
     call: "",
     usage: few_counts,
     whole: |ask, mut answer| {
-        answer["time_info"] = time_info(ask);
+        put(&mut answer, "time_info", time_info(ask));
         trimmed(answer)
     },
     chunks: finish_with_usage,
@@ -88,7 +88,7 @@ pub(crate) fn error(problem: Problem<'_>) -> Answer {
             "too_many_requests_error",
             "request_quota_exceeded",
         ),
-        400..=499 => ("The request is refused by the script.", "invalid_request_error", "invalid_request"),
+        _ if status < 500 => ("The request is refused by the script.", "invalid_request_error", "invalid_request"),
         503 => ("We're experiencing high traffic right now! Please try again soon.", "server_error", "queue_exceeded"),
         _ => ("Encountered a server error, please try again.", "server_error", "server_error"),
     };
@@ -127,9 +127,9 @@ fn finish_with_usage(ask: &Ask<'_>, chunks: Vec<Value>, usage: Option<&Value>) -
         |chunk: &Value| chunk.pointer("/choices/0").is_some_and(|choice| !member(choice, "finish_reason").is_empty());
     if let Some(last) = chunks.last_mut().filter(|chunk| finish(chunk)) {
         if let Some(usage) = usage {
-            last["usage"] = usage.clone();
+            put(last, "usage", usage.clone());
         }
-        last["time_info"] = time_info(ask);
+        put(last, "time_info", time_info(ask));
     }
     chunks
 }

@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 
 use crate::{
     answer::{Answer, header},
-    dialect::{Ask, Checked, Problem, count, given, items, string},
+    dialect::{Ask, Checked, Problem, count, given, items, put, string},
     openai::{self, Endpoint, Twist, chat, completions, embeddings, message, models, shapes::*},
     shape::{Kind, Refusal, Shape, needed, optional, set},
 };
@@ -150,14 +150,14 @@ fn as_vllm(mut answer: Value) -> Value {
             }
         }
         if whole {
-            choice["stop_reason"] = Value::Null;
+            put(choice, "stop_reason", Value::Null);
         }
         if choice.get("finish_reason") == Some(&json!("tool_calls")) {
-            choice["finish_reason"] = json!("stop");
+            put(choice, "finish_reason", json!("stop"));
         }
     }
     if whole {
-        answer["prompt_logprobs"] = Value::Null;
+        put(&mut answer, "prompt_logprobs", Value::Null);
     }
     answer
 }

@@ -4,7 +4,7 @@ use serde_json::{Map, Value, json};
 
 use crate::{
     answer::{Answer, named_event},
-    dialect::{Ask, count, flag, items, list, member, string, usage},
+    dialect::{Ask, count, flag, items, list, member, put, string, usage},
     mind::{Asked, Choice, Format, Said, Tool, Why},
     step::Step,
     text,
@@ -27,7 +27,11 @@ pub(super) fn answer(ask: &Ask<'_>, body: &Map<String, Value>, step: &Step) -> A
     let mut end =
         json!({"stop_reason": step.finish_reason.as_deref().unwrap_or(stop_reason), "stop_sequence": stop_sequence});
     if let Some(words) = &said.refusal {
-        end["stop_details"] = json!({"type": "refusal", "category": "general_harms", "explanation": words.concat()});
+        put(
+            &mut end,
+            "stop_details",
+            json!({"type": "refusal", "category": "general_harms", "explanation": words.concat()}),
+        );
     }
     let input = input_usage(ask, body);
     let output = output_usage(&said);
@@ -117,7 +121,7 @@ fn events(
     if !step.no_finish {
         let mut delta = json!({"type": "message_delta", "delta": end});
         if let Some(usage) = usage(output, step) {
-            delta["usage"] = usage;
+            put(&mut delta, "usage", usage);
         }
         events.push(delta);
     }
@@ -224,7 +228,7 @@ fn output_usage(said: &Said) -> Value {
     let thinking = said.thinking_tokens();
     let mut usage = json!({"output_tokens": said.tokens() + thinking});
     if thinking > 0 {
-        usage["output_tokens_details"] = json!({"thinking_tokens": thinking});
+        put(&mut usage, "output_tokens_details", json!({"thinking_tokens": thinking}));
     }
     usage
 }

@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 use super::frame;
 use crate::{
     answer::Answer,
-    dialect::{Ask, items, list, member, object, usage},
+    dialect::{Ask, items, list, member, object, put, usage},
     mind::{Asked, Choice, Format, Said, Tool, Why},
     step::Step,
     text,
@@ -131,7 +131,7 @@ fn frames(ask: &Ask<'_>, step: &Step, said: &Said, reason: &str, metadata: &Valu
 }
 
 fn padded(name: &str, mut payload: Value, padding: usize) -> Vec<u8> {
-    payload["p"] = json!(PADDING.chars().cycle().take(padding).collect::<String>());
+    put(&mut payload, "p", json!(PADDING.chars().cycle().take(padding).collect::<String>()));
     frame::json("event", name, &payload)
 }
 
