@@ -48,6 +48,10 @@ pub const KEY_MODELS: usize = 100;
 pub const SSE_LINE_BYTES: usize = 1 << 20;
 /// Largest event of an upstream's event stream, in bytes.
 pub const SSE_EVENT_BYTES: usize = 4 << 20;
+/// Bytes of one thinking block that are gathered out of a stream.
+pub const THINKING_BYTES: usize = 2 << 20;
+/// Blocks of a streamed answer that may be unfinished at a time.
+pub const OPEN_BLOCKS: usize = 64;
 /// Bytes of a stream that are held back before its first content; more than this commits.
 pub const HELD_BACK_BYTES: usize = 4 << 20;
 /// Largest whole answer of an upstream, in bytes.

@@ -4,5 +4,6 @@
 //! `push` and `finish`; a front door has `decode_request`, `encode_response` and `stream::Encoder` with `event` and
 //! `finish`.
 
+pub(crate) mod anthropic;
 pub(crate) mod failure;
 pub(crate) mod openai_chat;
