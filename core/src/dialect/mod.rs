@@ -4,6 +4,7 @@
 //! `push` and `finish`; a front door has `decode_request`, `encode_response` and `stream::Encoder` with `event` and
 //! `finish`.
 
+pub(crate) mod anthropic;
 pub(crate) mod bedrock_invoke;
 pub(crate) mod failure;
 pub(crate) mod nim_embeddings;

@@ -1,5 +1,6 @@
 //! The provider types: how each is configured and reached. One small file each for URL, authentication and quirks.
 
+pub(crate) mod anthropic;
 pub(crate) mod azure_openai;
 pub(crate) mod cerebras;
 pub(crate) mod nim;
