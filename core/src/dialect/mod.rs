@@ -11,3 +11,5 @@ pub(crate) mod nim_embeddings;
 pub(crate) mod openai_chat;
 pub(crate) mod openai_like;
 pub(crate) mod watsonx;
+pub(crate) mod bedrock_converse;
+pub(crate) mod openai_completions;
