@@ -4,5 +4,6 @@
 //! `push` and `finish`; a front door has `decode_request`, `encode_response` and `stream::Encoder` with `event` and
 //! `finish`.
 
+pub(crate) mod bedrock_converse;
 pub(crate) mod failure;
 pub(crate) mod openai_chat;
