@@ -126,7 +126,7 @@ impl Said {
     fn read(body: &[u8]) -> Self {
         match serde_json::from_slice::<Value>(body) {
             Ok(value) => Self::of(&value),
-            Err(_) => Self { report: Report { message: plain_text(body), ..Report::default() }, status: None },
+            Err(_) => Self { report: unnamed(plain_text(body)), status: None },
         }
     }
 
@@ -136,8 +136,7 @@ impl Said {
         let error = match body.get("error") {
             Some(error @ Value::Object(_)) => error,
             Some(Value::String(text)) => {
-                let report = Report { message: Some(text.clone()), ..Report::default() };
-                return Self { report, status: status_of(body) };
+                return Self { report: unnamed(Some(text.clone())), status: status_of(body) };
             }
             _ => body.get("errors").and_then(|errors| errors.get(0)).unwrap_or(body),
         };
@@ -166,6 +165,11 @@ impl Said {
         };
         Self { report, status: status_of(body).or_else(|| status_of(error)) }
     }
+}
+
+/// The report of an error that is text alone. The empty code gets ours in its place.
+fn unnamed(message: Option<String>) -> Report {
+    Report { message, code: Some(String::new()), ..Report::default() }
 }
 
 /// `detail` of a problem document, or the first of FastAPI's list of faults.
