@@ -267,6 +267,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::dialect::failure::scrub;
     use crate::error::SHOULD_RETRY;
 
     const AZURE: ProviderKind = ProviderKind::AzureOpenAi;
@@ -415,6 +416,9 @@ mod tests {
             "status": 400, "innererror": inner});
         assert_eq!(error, want);
         assert_eq!(shown(&classified(NIM, 400, &body.to_string())).get("innererror"), None);
+        let mut failure = classified(AZURE, 400, &body.to_string());
+        scrub(&mut failure, ["x-hate-y", "ResponsibleAI-key"].into_iter());
+        assert_eq!(failure.upstream, None);
         let huge = json!({"error": {"message": "m", "innererror": {"code": "x".repeat(INNER_BYTES)}}});
         assert_eq!(shown(&classified(AZURE, 400, &huge.to_string())).get("innererror"), None);
     }
