@@ -5,6 +5,7 @@
 
 mod account;
 mod api;
+mod attempt;
 mod auth;
 pub mod body;
 mod cache;
@@ -33,6 +34,7 @@ pub mod sweep;
 mod tenancy;
 #[cfg(any(test, feature = "test-support"))]
 pub mod testing;
+mod token;
 
 pub use body::{Body, Live};
 pub use deployment::{DefaultManager, Deployment, DeploymentError};

@@ -81,7 +81,7 @@ pub(crate) fn constant(code: ErrorCode) -> Failure {
             ErrorCode::UpstreamProtocol => "The provider's answer is not what its API promises.",
             ErrorCode::UpstreamTooLarge => "The provider's answer is too large.",
             ErrorCode::UpstreamDisconnected => "The provider's connection broke before the answer was complete.",
-            ErrorCode::UpstreamIncomplete => "The provider's stream ended before the answer was complete.",
+            ErrorCode::UpstreamIncomplete => "Upstream stream ended before completion.",
             _ => "The provider failed to process the request.",
         },
     )

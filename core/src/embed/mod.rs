@@ -15,7 +15,7 @@ use http::header::{HeaderName, HeaderValue};
 
 use crate::chat::Drops;
 
-pub(crate) use request::{Format, Inputs, Request, decode_request, no_embeddings};
+pub(crate) use request::{Format, Request, decode_request, no_embeddings};
 pub(crate) use response::{Answer, Vectors};
 
 /// The calls that together answer one request.

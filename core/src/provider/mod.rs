@@ -1,10 +1,18 @@
 //! The provider types: how each is configured and reached. One small file each for URL, authentication and quirks.
 
+pub(crate) mod anthropic;
 pub(crate) mod azure_openai;
+pub(crate) mod bedrock;
 pub(crate) mod cerebras;
 pub(crate) mod nim;
 pub(crate) mod openai;
+mod table;
 pub(crate) mod watsonxai;
+
+pub(crate) use self::table::{
+    Identity, address, authenticate, base, classify, fixed_path, models_address, models_headers, read_models,
+    request_id_header,
+};
 
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -117,13 +125,12 @@ impl ProviderKind {
         Self::ALL.into_iter().find(|kind| kind.as_str() == name)
     }
 
-    /// Whether this version can send data calls of that endpoint to it.
+    /// Whether it has that endpoint, or one that can stand for it.
     pub const fn serves(self, endpoint: Endpoint) -> bool {
         match (self, endpoint) {
-            (Self::OpenAi, Endpoint::Chat | Endpoint::Completions | Endpoint::Embeddings) => true,
-            (Self::AzureOpenAi | Self::Anthropic | Self::Bedrock | Self::WatsonxAi | Self::Cerebras | Self::Nim, _) => {
-                false
-            }
+            (Self::Anthropic | Self::Bedrock, Endpoint::Completions)
+            | (Self::Anthropic | Self::Cerebras, Endpoint::Embeddings) => false,
+            (_, Endpoint::Chat | Endpoint::Completions | Endpoint::Embeddings) => true,
         }
     }
 
@@ -302,6 +309,16 @@ pub(crate) fn parse_data(
 }
 
 /// The answer to a model id that makes no path of a URL.
+/// The answer to a call of an endpoint that a provider type does not have.
+pub(crate) fn unsupported_endpoint(kind: Option<ProviderKind>, endpoint: Endpoint) -> Failure {
+    let name = kind.map_or("unknown", ProviderKind::as_str);
+    let mut message = format!("Provider type '{name}' does not support /v1{}.", endpoint.path());
+    if endpoint == Endpoint::Completions {
+        message.push_str(" Use /v1/chat/completions.");
+    }
+    Failure::new(ErrorCode::UnsupportedEndpoint, message).with_param("model")
+}
+
 fn unreachable(refusal: url::Refusal) -> Failure {
     constant(ErrorCode::ModelNotFound).caused_by(refusal.to_string())
 }

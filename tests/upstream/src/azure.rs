@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 
 use crate::{
     answer::{Answer, header},
-    dialect::{Ask, Checked, Problem, Refused, given, list, member, string},
+    dialect::{Ask, Checked, Problem, Refused, given, list, member, put, string},
     openai::{self, Endpoint, Twist, message, models},
     provider,
     shape::Refusal,
@@ -28,6 +28,7 @@ const NOT_WHEN_REASONING: &[&str] = &[
 static TWIST: Twist = Twist {
     reasoning: None,
     call: "call_",
+    usage: |usage| usage,
     whole: |_, answer| filtered(answer),
     chunks: |_, chunks, _| filtered_chunks(chunks),
     failed: |given, message| json!({"error": given.unwrap_or_else(|| openai::stream_error(message))}),
@@ -154,7 +155,7 @@ fn safe() -> Value {
 
 fn violent() -> Value {
     let mut results = safe();
-    results["violence"] = json!({"filtered": true, "severity": "high"});
+    put(&mut results, "violence", json!({"filtered": true, "severity": "high"}));
     results
 }
 
@@ -176,9 +177,9 @@ fn filtered(mut answer: Value) -> Value {
     };
     for choice in choices {
         let cut = choice.get("finish_reason") == Some(&json!("content_filter"));
-        choice["content_filter_results"] = if cut { violent() } else { safe() };
+        put(choice, "content_filter_results", if cut { violent() } else { safe() });
     }
-    answer["prompt_filter_results"] = prompt_results();
+    put(&mut answer, "prompt_filter_results", prompt_results());
     answer
 }
 
@@ -186,16 +187,20 @@ fn filtered(mut answer: Value) -> Value {
 fn filtered_chunks(chunks: Vec<Value>) -> Vec<Value> {
     let blank = |choices: Value| json!({"id": "", "object": "", "created": 0, "model": "", "choices": choices});
     let mut first = blank(json!([]));
-    first["prompt_filter_results"] = prompt_results();
+    put(&mut first, "prompt_filter_results", prompt_results());
     let mut out = vec![first];
     for mut chunk in chunks {
         let reason = list(&chunk, "choices").first().map(|choice| member(choice, "finish_reason").to_owned());
         if let Some(choice) = chunk.pointer_mut("/choices/0") {
-            choice["content_filter_results"] = match reason.as_deref() {
-                Some("content_filter") => violent(),
-                Some("") if choice.pointer("/delta/content").is_some_and(|content| content != "") => safe(),
-                _ => json!({}),
-            };
+            put(
+                choice,
+                "content_filter_results",
+                match reason.as_deref() {
+                    Some("content_filter") => violent(),
+                    Some("") if choice.pointer("/delta/content").is_some_and(|content| content != "") => safe(),
+                    _ => json!({}),
+                },
+            );
         }
         out.push(chunk);
         if reason.is_some_and(|reason| !reason.is_empty()) {

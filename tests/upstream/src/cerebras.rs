@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 
 use crate::{
     answer::{Answer, header},
-    dialect::{Ask, Checked, Problem, given, items, list, member, string},
+    dialect::{Ask, Checked, Problem, given, items, list, member, put, string},
     openai::{self, Endpoint, Twist, chat, completions, message, models, shapes::*},
     shape::{Kind, Refusal, Shape, UNKNOWN, needed, optional, set},
 };
@@ -18,8 +18,9 @@ const OFFERED: &[&str] = &["gpt-oss-120b", "llama3.1-8b", "qwen-3-235b-a22b-inst
 static TWIST: Twist = Twist {
     reasoning: Some("reasoning"),
     call: "",
+    usage: few_counts,
     whole: |ask, mut answer| {
-        answer["time_info"] = time_info(ask);
+        put(&mut answer, "time_info", time_info(ask));
         trimmed(answer)
     },
     chunks: finish_with_usage,
@@ -87,7 +88,7 @@ pub(crate) fn error(problem: Problem<'_>) -> Answer {
             "too_many_requests_error",
             "request_quota_exceeded",
         ),
-        400..=499 => ("The request is refused by the script.", "invalid_request_error", "invalid_request"),
+        _ if status < 500 => ("The request is refused by the script.", "invalid_request_error", "invalid_request"),
         503 => ("We're experiencing high traffic right now! Please try again soon.", "server_error", "queue_exceeded"),
         _ => ("Encountered a server error, please try again.", "server_error", "server_error"),
     };
@@ -126,9 +127,9 @@ fn finish_with_usage(ask: &Ask<'_>, chunks: Vec<Value>, usage: Option<&Value>) -
         |chunk: &Value| chunk.pointer("/choices/0").is_some_and(|choice| !member(choice, "finish_reason").is_empty());
     if let Some(last) = chunks.last_mut().filter(|chunk| finish(chunk)) {
         if let Some(usage) = usage {
-            last["usage"] = usage.clone();
+            put(last, "usage", usage.clone());
         }
-        last["time_info"] = time_info(ask);
+        put(last, "time_info", time_info(ask));
     }
     chunks
 }
@@ -149,6 +150,18 @@ fn trimmed(mut answer: Value) -> Value {
         }
     }
     answer
+}
+
+/// Few of the details.
+fn few_counts(mut usage: Value) -> Value {
+    for (details, kept) in
+        [("prompt_tokens_details", "cached_tokens"), ("completion_tokens_details", "reasoning_tokens")]
+    {
+        if let Some(Value::Object(details)) = usage.get_mut(details) {
+            details.retain(|name, _| name == kept);
+        }
+    }
+    usage
 }
 
 fn time_info(ask: &Ask<'_>) -> Value {

@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 
 use crate::{
     answer::{Answer, header},
-    dialect::{Ask, Checked, Problem, count, given, items, string},
+    dialect::{Ask, Checked, Problem, count, given, items, put, string},
     openai::{self, Endpoint, Twist, chat, completions, embeddings, message, models, shapes::*},
     shape::{Kind, Refusal, Shape, needed, optional, set},
 };
@@ -23,6 +23,7 @@ const MATRYOSHKA: &[&str] = &["llama-3.2-nv-embedqa", "llama-3.2-nemoretriever"]
 static TWIST: Twist = Twist {
     reasoning: Some("reasoning_content"),
     call: "chatcmpl-tool-",
+    usage: openai::plain_usage,
     whole: |_, answer| as_vllm(answer),
     chunks: |_, chunks, _| chunks.into_iter().map(as_vllm).collect(),
     failed: |given, message| match given {
@@ -149,14 +150,14 @@ fn as_vllm(mut answer: Value) -> Value {
             }
         }
         if whole {
-            choice["stop_reason"] = Value::Null;
+            put(choice, "stop_reason", Value::Null);
         }
         if choice.get("finish_reason") == Some(&json!("tool_calls")) {
-            choice["finish_reason"] = json!("stop");
+            put(choice, "finish_reason", json!("stop"));
         }
     }
     if whole {
-        answer["prompt_logprobs"] = Value::Null;
+        put(&mut answer, "prompt_logprobs", Value::Null);
     }
     answer
 }

@@ -75,7 +75,7 @@ impl Provider {
             }
             Self::Anthropic | Self::Bedrock => &[],
             Self::Watsonx if path == watsonx::TOKEN_PATH => &[],
-            Self::Watsonx => &["version", "limit", "start", "filters"],
+            Self::Watsonx => &["version", "limit", "start", "filters", "project_id", "space_id"],
         }
     }
 

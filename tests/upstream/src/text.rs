@@ -214,7 +214,9 @@ mod tests {
 
     #[test]
     fn times_are_read_as_they_are_written() {
-        for (unix, stamp) in [(0, "19700101T000000Z"), (1_768_478_400, "20260115T120000Z"), (951_827_696, "20000229T123456Z")] {
+        for (unix, stamp) in
+            [(0, "19700101T000000Z"), (1_768_478_400, "20260115T120000Z"), (951_827_696, "20000229T123456Z")]
+        {
             assert_eq!(unix_of(stamp), Some(unix));
             assert_eq!(rfc3339(unix).replace(['-', ':'], ""), stamp);
         }

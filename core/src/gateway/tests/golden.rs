@@ -8,7 +8,16 @@ use crate::ports::Platform;
 use crate::testing::{Answer, Chunk, Sent};
 
 /// Folders of exchanges, and how many each has at least.
-const FOLDERS: &[(&str, usize)] = &[("openai_chat", 25)];
+const FOLDERS: &[(&str, usize)] = &[
+    ("openai_chat", 25),
+    ("anthropic", 35),
+    ("azure_openai", 11),
+    ("watsonxai", 25),
+    ("cerebras", 9),
+    ("nim", 8),
+    ("gateway", 10),
+    ("edge", 60),
+];
 
 fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/golden")
@@ -258,7 +267,9 @@ fn every_exchange_is_as_recorded() {
                 }
             }
         }
-        assert!(played >= *least, "{folder}: {played} exchanges");
+        if played < *least {
+            faults.push(format!("{folder}: {played} exchanges instead of {least}"));
+        }
     }
     assert!(faults.is_empty(), "{} exchanges differ:\n{}", faults.len(), faults.join("\n\n"));
 }

@@ -4,7 +4,7 @@ use serde_json::{Map, Value, json};
 
 use crate::{
     answer::{Answer, named_event},
-    dialect::{Ask, count, flag, items, list, member, string, usage},
+    dialect::{Ask, count, flag, items, list, member, put, string, usage},
     mind::{Asked, Choice, Format, Said, Tool, Why},
     step::Step,
     text,
@@ -24,14 +24,20 @@ pub(super) fn answer(ask: &Ask<'_>, body: &Map<String, Value>, step: &Step) -> A
         Why::Calls => ("tool_use", Value::Null),
         Why::Refused => ("refusal", Value::Null),
     };
-    let mut end = json!({"stop_reason": step.finish_reason.as_deref().unwrap_or(stop_reason), "stop_sequence": stop_sequence});
+    let mut end =
+        json!({"stop_reason": step.finish_reason.as_deref().unwrap_or(stop_reason), "stop_sequence": stop_sequence});
     if let Some(words) = &said.refusal {
-        end["stop_details"] = json!({"type": "refusal", "category": "general_harms", "explanation": words.concat()});
+        put(
+            &mut end,
+            "stop_details",
+            json!({"type": "refusal", "category": "general_harms", "explanation": words.concat()}),
+        );
     }
     let input = input_usage(ask, body);
     let output = output_usage(&said);
     let model = step.model.as_deref().unwrap_or_else(|| string(body, "model"));
-    let message = json!({"id": format!("msg_01{:016x}", ask.seed()), "type": "message", "role": "assistant", "model": model});
+    let message =
+        json!({"id": format!("msg_01{:016x}", ask.seed()), "type": "message", "role": "assistant", "model": model});
     if step.stream.unwrap_or_else(|| flag(body, "stream")) {
         return Answer::events(events(ask, step, message, &blocks, &end, input, output));
     }
@@ -86,7 +92,15 @@ fn blocks(said: &Said, hidden: bool) -> Vec<Block> {
     blocks
 }
 
-fn events(ask: &Ask<'_>, step: &Step, message: Value, blocks: &[Block], end: &Value, input: Value, output: Value) -> Vec<String> {
+fn events(
+    ask: &Ask<'_>,
+    step: &Step,
+    message: Value,
+    blocks: &[Block],
+    end: &Value,
+    input: Value,
+    output: Value,
+) -> Vec<String> {
     // The input side comes first, with one token of output; the output side is cumulative and comes last.
     let first = joined(input, json!({"output_tokens": 1}));
     let empty = [("content", json!([])), ("stop_reason", Value::Null), ("stop_sequence", Value::Null)];
@@ -107,7 +121,7 @@ fn events(ask: &Ask<'_>, step: &Step, message: Value, blocks: &[Block], end: &Va
     if !step.no_finish {
         let mut delta = json!({"type": "message_delta", "delta": end});
         if let Some(usage) = usage(output, step) {
-            delta["usage"] = usage;
+            put(&mut delta, "usage", usage);
         }
         events.push(delta);
     }
@@ -140,7 +154,8 @@ fn asked(body: &Map<String, Value>) -> Asked<'_> {
     let messages = items(body, "messages");
     let last = messages.last().unwrap_or(&Value::Null);
     // A result that stands alone is answered; with a text beside it the text is.
-    let results: Vec<&Value> = list(last, "content").iter().filter(|block| member(block, "type") == "tool_result").collect();
+    let results: Vec<&Value> =
+        list(last, "content").iter().filter(|block| member(block, "type") == "tool_result").collect();
     let only_results = !results.is_empty() && results.len() == list(last, "content").len();
     let users = messages.iter().rev().filter(|message| member(message, "role") == "user");
     let choice = body.get("tool_choice").unwrap_or(&Value::Null);
@@ -150,7 +165,11 @@ fn asked(body: &Map<String, Value>) -> Asked<'_> {
         user: users.map(spoken).find(|text| !text.is_empty()).unwrap_or_default(),
         tools: items(body, "tools")
             .iter()
-            .map(|tool| Tool { name: member(tool, "name"), schema: tool.get("input_schema").unwrap_or(&Value::Null), custom: false })
+            .map(|tool| Tool {
+                name: member(tool, "name"),
+                schema: tool.get("input_schema").unwrap_or(&Value::Null),
+                custom: false,
+            })
             .collect(),
         choice: match member(choice, "type") {
             "any" => Choice::Any,
@@ -209,7 +228,7 @@ fn output_usage(said: &Said) -> Value {
     let thinking = said.thinking_tokens();
     let mut usage = json!({"output_tokens": said.tokens() + thinking});
     if thinking > 0 {
-        usage["output_tokens_details"] = json!({"thinking_tokens": thinking});
+        put(&mut usage, "output_tokens_details", json!({"thinking_tokens": thinking}));
     }
     usage
 }

@@ -40,14 +40,16 @@ pub(crate) fn check<'a>(ask: &'a Ask<'a>) -> Checked<'a> {
         ("/v1/messages", "POST") => {}
         ("/v1/models" | "/v1/messages", _) => return Err(ask.refuse(Problem::of(405, "Method Not Allowed"), true)),
         (path, method) => match path.strip_prefix("/v1/models/") {
-            Some(id) if method == "GET" && ask.offers(id) => return Ok(Box::new(move |_| dressed(Answer::json(200, &model(ask, id)), ask))),
+            Some(id) if method == "GET" && ask.offers(id) => {
+                return Ok(Box::new(move |_| dressed(Answer::json(200, &model(ask, id)), ask)));
+            }
             Some(id) if method == "GET" => return Err(unknown_model(ask, id)),
             _ => return Err(ask.refuse(Problem::of(404, "Not Found"), true)),
         },
     }
-    let body = ask.object().map_err(|error| {
-        ask.refuse(Problem::of(400, &format!("The request body is not valid JSON: {error}")), true)
-    })?;
+    let body = ask
+        .object()
+        .map_err(|error| ask.refuse(Problem::of(400, &format!("The request body is not valid JSON: {error}")), true))?;
     let checked = shapes::MESSAGES.check_made(&body).map_err(worded).and_then(|()| rules::check(&body, version));
     checked.map_err(|refusal| ask.refuse(Problem::of(400, &refusal.message), refusal.violation))?;
     let model = string(&body, "model");
@@ -114,9 +116,12 @@ fn dressed(mut answer: Answer, ask: &Ask<'_>) -> Answer {
     let reset = text::rfc3339(ask.created() + 60);
     answer.headers.push(header("request-id", &request_id(ask)));
     answer.headers.push(header("anthropic-organization-id", "11111111-2222-3333-4444-555555555555"));
-    for (what, limit, left) in
-        [("requests", 4000, 3999), ("tokens", 480_000, 479_000), ("input-tokens", 400_000, 399_500), ("output-tokens", 80_000, 79_500)]
-    {
+    for (what, limit, left) in [
+        ("requests", 4000, 3999),
+        ("tokens", 480_000, 479_000),
+        ("input-tokens", 400_000, 399_500),
+        ("output-tokens", 80_000, 79_500),
+    ] {
         answer.headers.push((format!("anthropic-ratelimit-{what}-limit"), limit.to_string()));
         answer.headers.push((format!("anthropic-ratelimit-{what}-remaining"), left.to_string()));
         answer.headers.push((format!("anthropic-ratelimit-{what}-reset"), reset.clone()));

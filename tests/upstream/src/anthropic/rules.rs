@@ -26,7 +26,8 @@ pub(super) fn check(body: &Map<String, Value>, version: Version) -> Checked {
     cache(body)?;
     for (at, message) in messages.iter().enumerate() {
         for (number, block) in list(message, "content").iter().enumerate() {
-            one_block(block, member(message, "role"), version).map_err(|objection| refuse(&format!("messages.{at}.content.{number}"), objection))?;
+            one_block(block, member(message, "role"), version)
+                .map_err(|objection| refuse(&format!("messages.{at}.content.{number}"), objection))?;
         }
     }
     last_turn(messages, generation)
@@ -34,7 +35,8 @@ pub(super) fn check(body: &Map<String, Value>, version: Version) -> Checked {
 
 /// `claude-sonnet-4-6` is (4, 6), `claude-3-7-sonnet-20250219` is (3, 7); a name without numbers counts as the last that takes everything.
 pub(crate) fn generation(model: &str) -> (u32, u32) {
-    let mut numbers = model.split(['-', '.', '@', ':']).filter_map(|part| part.parse::<u32>().ok()).filter(|n| *n < 100);
+    let mut numbers =
+        model.split(['-', '.', '@', ':']).filter_map(|part| part.parse::<u32>().ok()).filter(|n| *n < 100);
     match (numbers.next(), numbers.next()) {
         (Some(major), minor) => (major, minor.unwrap_or_default()),
         (None, _) => (4, 6),
@@ -74,9 +76,9 @@ fn thinking(body: &Map<String, Value>, generation: (u32, u32)) -> Checked {
         "adaptive" | "between_tools" if generation < (4, 6) => {
             plain("adaptive thinking is not supported on this model")
         }
-        "enabled" if generation >= (4, 7) => {
-            plain("\"thinking.type.enabled\" is not supported for this model. Use \"thinking.type.adaptive\" and \"output_config.effort\" to control thinking behavior.")
-        }
+        "enabled" if generation >= (4, 7) => plain(
+            "\"thinking.type.enabled\" is not supported for this model. Use \"thinking.type.adaptive\" and \"output_config.effort\" to control thinking behavior.",
+        ),
         "enabled" if generation < (3, 7) => plain("This model does not support thinking."),
         "enabled" => budget(body, thinking),
         _ => Ok(()),
@@ -89,7 +91,11 @@ fn budget(body: &Map<String, Value>, thinking: &Value) -> Checked {
     if number(thinking.get("budget_tokens")) >= number(body.get("max_tokens")) {
         return plain("`max_tokens` must be greater than `thinking.budget_tokens`.");
     }
-    if body.get("temperature").and_then(Value::as_f64).is_some_and(|temperature| (temperature - 1.0).abs() > f64::EPSILON) {
+    if body
+        .get("temperature")
+        .and_then(Value::as_f64)
+        .is_some_and(|temperature| (temperature - 1.0).abs() > f64::EPSILON)
+    {
         return plain("`temperature` may only be set to 1 when thinking is enabled.");
     }
     if given(body, "top_k") || body.get("top_p").and_then(Value::as_f64).is_some_and(|top_p| top_p < 0.95) {
@@ -120,7 +126,9 @@ fn turns(messages: &[Value]) -> Checked {
     // Stricter than the service, which merges neighbours: a gateway has merged them already, as it must where tools are called.
     let same = messages.windows(2).position(|pair| pair.first().map(role) == pair.get(1).map(role));
     match same {
-        Some(at) => Err(refuse(&format!("messages.{}", at + 1), "roles must alternate between \"user\" and \"assistant\"")),
+        Some(at) => {
+            Err(refuse(&format!("messages.{}", at + 1), "roles must alternate between \"user\" and \"assistant\""))
+        }
         None => Ok(()),
     }
 }
@@ -148,8 +156,12 @@ fn tool_order(messages: &[Value]) -> Checked {
             let Some(found) = waiting.iter().position(|call| *call == id) else {
                 let twice = blocks.iter().filter(|block| member(block, "tool_use_id") == id).count() > 1;
                 let message = match twice {
-                    true => format!("each tool_use must have a single result. Found multiple `tool_result` blocks with id: {id}"),
-                    false => format!("unexpected `tool_use_id` found in `tool_result` blocks: {id}. Each `tool_result` block must have a corresponding `tool_use` block in the previous message."),
+                    true => format!(
+                        "each tool_use must have a single result. Found multiple `tool_result` blocks with id: {id}"
+                    ),
+                    false => format!(
+                        "unexpected `tool_use_id` found in `tool_result` blocks: {id}. Each `tool_result` block must have a corresponding `tool_use` block in the previous message."
+                    ),
                 };
                 return Err(refuse(&place, &message));
             };
@@ -158,7 +170,9 @@ fn tool_order(messages: &[Value]) -> Checked {
         unanswered(&waiting, at)?;
         let calls = blocks.iter().filter(|block| member(block, "type") == "tool_use");
         waiting = calls.map(|block| member(block, "id")).collect();
-        if let Some(id) = waiting.iter().enumerate().find_map(|(n, id)| waiting.iter().skip(n + 1).find(|other| *other == id)) {
+        if let Some(id) =
+            waiting.iter().enumerate().find_map(|(n, id)| waiting.iter().skip(n + 1).find(|other| *other == id))
+        {
             return Err(refuse(&format!("messages.{at}.content"), &format!("`tool_use` ids must be unique: {id}")));
         }
     }
@@ -179,7 +193,9 @@ fn unanswered(waiting: &[&str], at: usize) -> Checked {
 fn tools(body: &Map<String, Value>) -> Checked {
     let tools = items(body, "tools");
     let names: Vec<&str> = tools.iter().map(|tool| member(tool, "name")).collect();
-    if let Some(name) = names.iter().enumerate().find_map(|(at, name)| names.iter().skip(at + 1).find(|other| *other == name)) {
+    if let Some(name) =
+        names.iter().enumerate().find_map(|(at, name)| names.iter().skip(at + 1).find(|other| *other == name))
+    {
         return Err(refuse("tools", &format!("Tool names must be unique. Found {name} twice.")));
     }
     let choice = body.get("tool_choice").unwrap_or(&Value::Null);
@@ -207,7 +223,8 @@ fn cache(body: &Map<String, Value>) -> Checked {
     }
     found.extend(body.get("cache_control").filter(|control| control.is_object()));
     if found.len() > MAX_BREAKPOINTS {
-        let message = format!("A maximum of {MAX_BREAKPOINTS} blocks with cache_control may be provided. Found {}.", found.len());
+        let message =
+            format!("A maximum of {MAX_BREAKPOINTS} blocks with cache_control may be provided. Found {}.", found.len());
         return Err(Refusal::plain("cache_control", &message));
     }
     let long = |control: &&Value| member(control, "ttl") == "1h";
@@ -264,7 +281,8 @@ fn last_turn(messages: &[Value], generation: (u32, u32)) -> Checked {
     let Some(last) = messages.last().filter(|last| member(last, "role") == "assistant") else { return Ok(()) };
     // Which models still take a prefill is reported for single ones only.
     if generation >= (4, 7) {
-        let message = "This model does not support assistant message prefill. The conversation must end with a user message.";
+        let message =
+            "This model does not support assistant message prefill. The conversation must end with a user message.";
         return Err(Refusal::plain("messages", message));
     }
     let blocks = list(last, "content").last().filter(|block| member(block, "type") == "text");

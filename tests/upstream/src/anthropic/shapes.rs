@@ -24,7 +24,10 @@ pub(super) static MESSAGES: Shape = Shape(&[
         "output_config",
         Object(&Shape(&[
             optional("effort", OneOf(&["low", "medium", "high", "xhigh", "max"])),
-            optional("format", Tagged("type", &[("json_schema", &Shape(&[TYPE, needed("schema", Rule(closed_schema))]))])),
+            optional(
+                "format",
+                Tagged("type", &[("json_schema", &Shape(&[TYPE, needed("schema", Rule(closed_schema))]))]),
+            ),
         ])),
     ),
     set("service_tier", OneOf(&["auto", "standard_only"])),
@@ -172,11 +175,7 @@ static DOCUMENT: Shape = Shape(&[
             &[
                 (
                     "base64",
-                    &Shape(&[
-                        TYPE,
-                        needed("media_type", OneOf(&["application/pdf"])),
-                        needed("data", Rule(base64)),
-                    ]),
+                    &Shape(&[TYPE, needed("media_type", OneOf(&["application/pdf"])), needed("data", Rule(base64))]),
                 ),
                 ("text", &Shape(&[TYPE, needed("media_type", OneOf(&["text/plain"])), needed("data", Rule(filled))])),
                 ("content", &Shape(&[TYPE, needed("content", Any)])),
@@ -200,21 +199,27 @@ static URL_SOURCE: Shape = Shape(&[TYPE, needed("url", Rule(https))]);
 static FILE_SOURCE: Shape = Shape(&[TYPE, needed("file_id", Text)]);
 static CITATIONS: Shape = Shape(&[set("enabled", Bool)]);
 
-rule!(filled, "text content blocks must contain non-whitespace text", |value| text(value).is_some_and(|text| !text.trim().is_empty()));
-rule!(stop_sequence, "each stop sequence must contain non-whitespace", |value| text(value).is_some_and(|stop| !stop.trim().is_empty()));
-rule!(tool_id, "String should match pattern '^[a-zA-Z0-9_-]+$'", |value| text(value).is_some_and(|id| !id.is_empty() && id.bytes().all(is_name)));
+rule!(filled, "text content blocks must contain non-whitespace text", |value| text(value)
+    .is_some_and(|text| !text.trim().is_empty()));
+rule!(stop_sequence, "each stop sequence must contain non-whitespace", |value| text(value)
+    .is_some_and(|stop| !stop.trim().is_empty()));
+rule!(tool_id, "String should match pattern '^[a-zA-Z0-9_-]+$'", |value| text(value)
+    .is_some_and(|id| !id.is_empty() && id.bytes().all(is_name)));
 rule!(tool_name, "String should match pattern '^[a-zA-Z0-9_-]{1,128}$'", |value| {
     text(value).is_some_and(|name| (1..=128).contains(&name.len()) && name.bytes().all(is_name))
 });
-rule!(signature, "Invalid `signature` in `thinking` block", |value| text(value).is_some_and(|signature| !signature.is_empty()));
+rule!(signature, "Invalid `signature` in `thinking` block", |value| text(value)
+    .is_some_and(|signature| !signature.is_empty()));
 rule!(base64, "Input should be valid base64", |value| text(value).is_some_and(crate::text::is_base64));
 // The service fetches what it is shown, over TLS only.
 rule!(https, "Only HTTPS URLs are supported.", |value| text(value).is_some_and(|url| url.starts_with("https://")));
-rule!(object_schema, "input_schema: `type` must be \"object\"", |value| value.get("type").and_then(Value::as_str) == Some("object"));
+rule!(object_schema, "input_schema: `type` must be \"object\"", |value| value.get("type").and_then(Value::as_str)
+    == Some("object"));
 // The pattern is our inference; that addresses are refused is not.
 rule!(user_id, "user_id appears to contain an email address or a phone number", |value| {
     text(value).is_some_and(|id| {
-        let phone = id.len() >= 8 && id.bytes().all(|b| b.is_ascii_digit() || b"+-() ".contains(&b)) && id.starts_with('+');
+        let phone =
+            id.len() >= 8 && id.bytes().all(|b| b.is_ascii_digit() || b"+-() ".contains(&b)) && id.starts_with('+');
         id.len() <= 256 && !id.split_once('@').is_some_and(|(_, host)| host.contains('.')) && !phone
     })
 });

@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 use super::frame;
 use crate::{
     answer::Answer,
-    dialect::{Ask, items, list, member, object, usage},
+    dialect::{Ask, items, list, member, object, put, usage},
     mind::{Asked, Choice, Format, Said, Tool, Why},
     step::Step,
     text,
@@ -34,7 +34,8 @@ pub(super) fn answer(ask: &Ask<'_>, id: &str, body: &Map<String, Value>, step: &
     }
     let content: Value = blocks(&said).into_iter().map(|block| block.whole).collect();
     let message = json!({"message": {"role": "assistant", "content": content}});
-    let answer = [("output", Some(message)), ("stopReason", Some(json!(reason))), ("usage", usage), ("metrics", Some(metrics))];
+    let answer =
+        [("output", Some(message)), ("stopReason", Some(json!(reason))), ("usage", usage), ("metrics", Some(metrics))];
     Answer::json(200, &object(answer))
 }
 
@@ -50,7 +51,11 @@ fn blocks(said: &Said) -> Vec<Block> {
     let mut blocks = Vec::new();
     if let Some(data) = &said.redacted {
         let data = json!({"redactedContent": STANDARD.encode(data)});
-        blocks.push(Block { whole: json!({"reasoningContent": data}), start: None, deltas: vec![json!({"reasoningContent": data})] });
+        blocks.push(Block {
+            whole: json!({"reasoningContent": data}),
+            start: None,
+            deltas: vec![json!({"reasoningContent": data})],
+        });
     }
     if let Some(thinking) = &said.thinking {
         let signature = format!("{:016x}", text::hash(thinking.as_bytes()));
@@ -96,16 +101,22 @@ fn frames(ask: &Ask<'_>, step: &Step, said: &Said, reason: &str, metadata: &Valu
     if !step.no_done {
         events.push(("metadata", metadata.clone()));
     }
-    let mut frames: Vec<Vec<u8>> = events.into_iter().enumerate().map(|(at, (name, payload))| {
-        let short = padded(name, payload.clone(), 1 + (at * 7) % PADDING.len());
-        match (&step.oversize, at) {
-            (Some(size), 0) => padded(name, payload, (1 + size.bytes).saturating_sub(short.len()).max(1)),
-            _ => short,
-        }
-    }).collect();
+    let mut frames: Vec<Vec<u8>> = events
+        .into_iter()
+        .enumerate()
+        .map(|(at, (name, payload))| {
+            let short = padded(name, payload.clone(), 1 + (at * 7) % PADDING.len());
+            match (&step.oversize, at) {
+                (Some(size), 0) => padded(name, payload, (1 + size.bytes).saturating_sub(short.len()).max(1)),
+                _ => short,
+            }
+        })
+        .collect();
     let usual = |message: Option<&str>| match message {
         Some(message) => json!({"type": "modelStreamErrorException", "message": message, "originalStatusCode": 500}),
-        None => json!({"type": "internalServerException", "message": "The system encountered an unexpected error during processing. Try your request again."}),
+        None => {
+            json!({"type": "internalServerException", "message": "The system encountered an unexpected error during processing. Try your request again."})
+        }
     };
     if let Some((after, error)) = ask.error_event(step, usual) {
         frames.truncate(after);
@@ -120,7 +131,7 @@ fn frames(ask: &Ask<'_>, step: &Step, said: &Said, reason: &str, metadata: &Valu
 }
 
 fn padded(name: &str, mut payload: Value, padding: usize) -> Vec<u8> {
-    payload["p"] = json!(PADDING.chars().cycle().take(padding).collect::<String>());
+    put(&mut payload, "p", json!(PADDING.chars().cycle().take(padding).collect::<String>()));
     frame::json("event", name, &payload)
 }
 
@@ -176,7 +187,11 @@ fn asked(body: &Map<String, Value>) -> Asked<'_> {
 }
 
 fn tool(spec: &Value) -> Tool<'_> {
-    Tool { name: member(spec, "name"), schema: spec.pointer("/inputSchema/json").unwrap_or(&Value::Null), custom: false }
+    Tool {
+        name: member(spec, "name"),
+        schema: spec.pointer("/inputSchema/json").unwrap_or(&Value::Null),
+        custom: false,
+    }
 }
 
 fn spoken(blocks: &[Value]) -> String {

@@ -41,7 +41,8 @@ fn titan(id: &str, body: &Map<String, Value>, step: &Step) -> Answer {
     let by_type = (!first).then(|| if kinds.is_empty() { json!({"float": vector}) } else { Value::from_iter(by_type) });
     let float = kinds.is_empty() || kinds.contains(&"float");
     let tokens = usage(json!(text::tokens(input)), step);
-    let answer = [("embedding", float.then(|| json!(vector))), ("embeddingsByType", by_type), ("inputTextTokenCount", tokens)];
+    let answer =
+        [("embedding", float.then(|| json!(vector))), ("embeddingsByType", by_type), ("inputTextTokenCount", tokens)];
     Answer::json(200, &object(answer))
 }
 
@@ -66,7 +67,8 @@ fn cohere(ask: &Ask<'_>, id: &str, body: &Map<String, Value>, step: &Step) -> An
         kinds => ("embeddings_by_type", Value::from_iter(kinds.iter().map(one))),
     };
     let id = format!("{:016x}", ask.seed());
-    let answer = Answer::json(200, &json!({"id": id, "response_type": response_type, "embeddings": embeddings, "texts": texts}));
+    let answer =
+        Answer::json(200, &json!({"id": id, "response_type": response_type, "embeddings": embeddings, "texts": texts}));
     let tokens: u64 = texts.iter().map(|input| text::tokens(input)).sum();
     match usage(json!(tokens), step) {
         Some(tokens) => answer.add("x-amzn-bedrock-input-token-count", &tokens.to_string()),
@@ -108,4 +110,7 @@ static COHERE_V4: Shape = Shape(&[
 
 rule!(input_text, "expected minLength: 1, actual: 0", |value| value.as_str().is_some_and(|text| !text.is_empty()));
 rule!(titan_size, "expected one of 256, 512, 1024", |value| matches!(value.as_u64(), Some(256 | 512 | 1024)));
-rule!(cohere_size, "expected one of 256, 512, 1024, 1536", |value| matches!(value.as_u64(), Some(256 | 512 | 1024 | 1536)));
+rule!(cohere_size, "expected one of 256, 512, 1024, 1536", |value| matches!(
+    value.as_u64(),
+    Some(256 | 512 | 1024 | 1536)
+));

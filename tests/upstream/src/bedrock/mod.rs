@@ -42,7 +42,10 @@ pub(crate) fn check<'a>(ask: &'a Ask<'a>) -> Checked<'a> {
     };
     let id = model_id(ask, id)?;
     let body = ask.object().map_err(|error| {
-        ask.refuse(Problem::of(400, &format!("The request body is not valid JSON: {error}")).code("SerializationException"), true)
+        ask.refuse(
+            Problem::of(400, &format!("The request body is not valid JSON: {error}")).code("SerializationException"),
+            true,
+        )
     })?;
     let stream = match *operation {
         "converse" => false,
@@ -73,7 +76,10 @@ pub(crate) fn error(ask: &Ask<'_>, problem: Problem<'_>) -> Answer {
         429 => ("ThrottlingException", "Too many requests, please wait before trying again."),
         400..=499 => ("ValidationException", "The request is refused by the script."),
         503 => ("ServiceUnavailableException", "Bedrock is unable to process your request."),
-        _ => ("InternalServerException", "The system encountered an unexpected error during processing. Try your request again."),
+        _ => (
+            "InternalServerException",
+            "The system encountered an unexpected error during processing. Try your request again.",
+        ),
     };
     let kind = code.filter(|code| code.ends_with("Exception")).unwrap_or(kind);
     let answer = Answer::json(status, &json!({"message": message.unwrap_or(usual)}));
@@ -111,7 +117,9 @@ fn worded(refusal: Refusal) -> Refusal {
     let message = match refusal.code {
         // Our inference: the runtime says so about the bodies of models; botocore never sends an unknown member of its own.
         Some(UNKNOWN) => format!("extraneous key [{place}] is not permitted"),
-        Some(MISSING) => format!("1 validation error detected: Value at '{place}' failed to satisfy constraint: Member must not be null"),
+        Some(MISSING) => format!(
+            "1 validation error detected: Value at '{place}' failed to satisfy constraint: Member must not be null"
+        ),
         _ => format!("1 validation error detected: Value at '{place}' failed to satisfy constraint: {objection}"),
     };
     Refusal { message, ..refusal }
@@ -147,6 +155,9 @@ fn dressed(mut answer: Answer, ask: &Ask<'_>) -> Answer {
     let id = format!("{:016x}", ask.seed());
     let parts = [id.get(..8), id.get(8..12), id.get(12..16)].map(Option::unwrap_or_default);
     let [first, second, third] = parts;
-    answer.headers.push(header("x-amzn-requestid", &format!("{first}-{second}-{third}-8000-00000000{:04x}", ask.number % 0x1_0000)));
+    answer.headers.push(header(
+        "x-amzn-requestid",
+        &format!("{first}-{second}-{third}-8000-00000000{:04x}", ask.number % 0x1_0000),
+    ));
     answer
 }

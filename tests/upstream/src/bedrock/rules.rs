@@ -30,25 +30,38 @@ fn refuse(message: &str) -> Checked {
 
 fn turns(messages: &[Value]) -> Checked {
     if messages.first().is_some_and(|first| member(first, "role") != "user") {
-        return refuse("A conversation must start with a user message. Try again with a conversation that starts with a user message.");
+        return refuse(
+            "A conversation must start with a user message. Try again with a conversation that starts with a user message.",
+        );
     }
     if messages.windows(2).any(|pair| pair.first().map(role) == pair.get(1).map(role)) {
-        return refuse("A conversation must alternate between user and assistant roles. Make sure the conversation alternates between user and assistant roles and try again.");
+        return refuse(
+            "A conversation must alternate between user and assistant roles. Make sure the conversation alternates between user and assistant roles and try again.",
+        );
     }
     let mut waiting: Vec<&str> = Vec::new();
     for (at, message) in messages.iter().enumerate() {
         let found: Vec<&str> = ids(message, "toolResult");
         if !waiting.is_empty() && waiting.iter().any(|id| !found.contains(id)) {
-            return refuse(&format!("Expected toolResult blocks at messages.{at}.content for the following Ids: {}", waiting.join(", ")));
+            return refuse(&format!(
+                "Expected toolResult blocks at messages.{at}.content for the following Ids: {}",
+                waiting.join(", ")
+            ));
         }
         if found.len() > waiting.len() || found.iter().any(|id| !waiting.contains(id)) {
-            return refuse(&format!("The number of toolResult blocks at messages.{at}.content exceeds the number of toolUse blocks of previous turn."));
+            return refuse(&format!(
+                "The number of toolResult blocks at messages.{at}.content exceeds the number of toolUse blocks of previous turn."
+            ));
         }
         waiting = ids(message, "toolUse");
     }
     match waiting.as_slice() {
         [] => Ok(()),
-        open => refuse(&format!("Expected toolResult blocks at messages.{}.content for the following Ids: {}", messages.len(), open.join(", "))),
+        open => refuse(&format!(
+            "Expected toolResult blocks at messages.{}.content for the following Ids: {}",
+            messages.len(),
+            open.join(", ")
+        )),
     }
 }
 
@@ -57,7 +70,11 @@ fn role(message: &Value) -> &str {
 }
 
 fn ids<'a>(message: &'a Value, kind: &str) -> Vec<&'a str> {
-    list(message, "content").iter().filter_map(|block| block.get(kind)).map(|block| member(block, "toolUseId")).collect()
+    list(message, "content")
+        .iter()
+        .filter_map(|block| block.get(kind))
+        .map(|block| member(block, "toolUseId"))
+        .collect()
 }
 
 /// Which blocks stand in whose turns.
@@ -69,7 +86,10 @@ fn blocks(messages: &[Value]) -> Checked {
         };
         let names = list(message, "content").iter().flat_map(|block| block.as_object().into_iter().flat_map(Map::keys));
         if let Some(name) = names.into_iter().find(|name| only.contains(&name.as_str())) {
-            return refuse(&format!("The {name} block at messages.{at}.content is not allowed in a turn of the {}.", role(message)));
+            return refuse(&format!(
+                "The {name} block at messages.{at}.content is not allowed in a turn of the {}.",
+                role(message)
+            ));
         }
     }
     Ok(())
@@ -99,15 +119,20 @@ fn documents(messages: &[Value]) -> Checked {
 
 fn tools(id: &str, body: &Map<String, Value>) -> Checked {
     let config = body.get("toolConfig").unwrap_or(&Value::Null);
-    let used = items(body, "messages").iter().any(|message| !ids(message, "toolUse").is_empty() || !ids(message, "toolResult").is_empty());
+    let used = items(body, "messages")
+        .iter()
+        .any(|message| !ids(message, "toolUse").is_empty() || !ids(message, "toolResult").is_empty());
     if used && config.is_null() {
         return refuse("The toolConfig field must be defined when using toolUse and toolResult content blocks.");
     }
-    let names: Vec<&str> = list(config, "tools").iter().filter_map(|tool| tool.get("toolSpec")).map(|tool| member(tool, "name")).collect();
+    let names: Vec<&str> =
+        list(config, "tools").iter().filter_map(|tool| tool.get("toolSpec")).map(|tool| member(tool, "name")).collect();
     if !config.is_null() && names.is_empty() {
         return refuse("toolConfig.tools must hold a toolSpec.");
     }
-    if let Some(name) = names.iter().enumerate().find_map(|(at, name)| names.iter().skip(at + 1).find(|other| *other == name)) {
+    if let Some(name) =
+        names.iter().enumerate().find_map(|(at, name)| names.iter().skip(at + 1).find(|other| *other == name))
+    {
         return refuse(&format!("The model returned the following errors: tools: Tool names must be unique: {name}"));
     }
     let choice = config.get("toolChoice").unwrap_or(&Value::Null);
@@ -117,9 +142,11 @@ fn tools(id: &str, body: &Map<String, Value>) -> Checked {
     let forces = ["any", "tool"].into_iter().find(|name| choice.get(name).is_some());
     match forces {
         // The reference names the families that can be forced; profiles hide theirs.
-        Some(name) if ["meta.", "cohere.", "openai.", "deepseek."].iter().any(|family| id.contains(family)) => refuse(&format!(
-            "This model doesn't support the toolConfig.toolChoice.{name} field. Remove toolConfig.toolChoice.{name} and try again."
-        )),
+        Some(name) if ["meta.", "cohere.", "openai.", "deepseek."].iter().any(|family| id.contains(family)) => {
+            refuse(&format!(
+                "This model doesn't support the toolConfig.toolChoice.{name} field. Remove toolConfig.toolChoice.{name} and try again."
+            ))
+        }
         _ => Ok(()),
     }
 }
@@ -141,7 +168,9 @@ fn caching(id: &str, body: &Map<String, Value>) -> Checked {
     }
     let caches = ["claude", "nova", "arn:", "profile"].iter().any(|family| id.contains(family));
     if found > 0 && !caches {
-        return refuse("You invoked an unsupported model or your request did not allow prompt caching. See the documentation for more information.");
+        return refuse(
+            "You invoked an unsupported model or your request did not allow prompt caching. See the documentation for more information.",
+        );
     }
     Ok(())
 }
@@ -155,7 +184,9 @@ fn family(id: &str, body: &Map<String, Value>) -> Checked {
         // A profile does not tell its family.
         return match thinking.is_null() || id.starts_with("arn:") {
             true => Ok(()),
-            false => refuse("The model returned the following errors: extraneous key [thinking] is not permitted, please reformat your input and try again."),
+            false => refuse(
+                "The model returned the following errors: extraneous key [thinking] is not permitted, please reformat your input and try again.",
+            ),
         };
     }
     let said = |message: &str| refuse(&format!("The model returned the following errors: {message}"));
@@ -190,7 +221,8 @@ fn family(id: &str, body: &Map<String, Value>) -> Checked {
         _ => {}
     }
     let last = items(body, "messages").last().filter(|last| role(last) == "assistant");
-    let text = last.and_then(|last| list(last, "content").last()).map(|block| member(block, "text")).unwrap_or_default();
+    let text =
+        last.and_then(|last| list(last, "content").last()).map(|block| member(block, "text")).unwrap_or_default();
     if text.ends_with(char::is_whitespace) {
         return said("messages: final assistant content cannot end with trailing whitespace");
     }

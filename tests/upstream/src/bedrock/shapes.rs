@@ -24,7 +24,10 @@ pub(super) static CONVERSE: Shape = Shape(&[
             set("stopSequences", List(&Rule(not_empty), 0, 2500)),
         ])),
     ),
-    set("toolConfig", Object(&Shape(&[needed("tools", List(&Union(&TOOL), 1, MANY)), set("toolChoice", Union(&TOOL_CHOICE))]))),
+    set(
+        "toolConfig",
+        Object(&Shape(&[needed("tools", List(&Union(&TOOL), 1, MANY)), set("toolChoice", Union(&TOOL_CHOICE))])),
+    ),
     set("guardrailConfig", Free),
     set("additionalModelRequestFields", Free),
     set("additionalModelResponseFieldPaths", List(&Short(256), 0, 10)),
@@ -43,7 +46,11 @@ pub(super) static CONVERSE: Shape = Shape(&[
                         "structure",
                         Union(&Shape(&[set(
                             "jsonSchema",
-                            Object(&Shape(&[needed("schema", Rule(json_text)), set("name", Text), set("description", Text)])),
+                            Object(&Shape(&[
+                                needed("schema", Rule(json_text)),
+                                set("name", Text),
+                                set("description", Text),
+                            ])),
                         )])),
                     ),
                 ])),
@@ -65,11 +72,20 @@ static BLOCK: Shape = Shape(&[
     set(
         "audio",
         Object(&Shape(&[
-            needed("format", OneOf(&["mp3", "opus", "wav", "aac", "flac", "mp4", "ogg", "mkv", "mka", "x-aac", "m4a", "mpeg", "mpga", "pcm", "webm"])),
+            needed(
+                "format",
+                OneOf(&[
+                    "mp3", "opus", "wav", "aac", "flac", "mp4", "ogg", "mkv", "mka", "x-aac", "m4a", "mpeg", "mpga",
+                    "pcm", "webm",
+                ]),
+            ),
             needed("source", SOURCE),
         ])),
     ),
-    set("toolUse", Object(&Shape(&[needed("toolUseId", Rule(tool_id)), needed("name", Rule(tool_name)), needed("input", Free)]))),
+    set(
+        "toolUse",
+        Object(&Shape(&[needed("toolUseId", Rule(tool_id)), needed("name", Rule(tool_name)), needed("input", Free)])),
+    ),
     set(
         "toolResult",
         Object(&Shape(&[
@@ -91,7 +107,8 @@ static BLOCK: Shape = Shape(&[
     set("searchResult", Free),
 ]);
 
-static RESULT: Shape = Shape(&[set("text", Text), set("json", Free), IMAGE, DOCUMENT, VIDEO, set("searchResult", Free)]);
+static RESULT: Shape =
+    Shape(&[set("text", Text), set("json", Free), IMAGE, DOCUMENT, VIDEO, set("searchResult", Free)]);
 
 const IMAGE: Member =
     set("image", Object(&Shape(&[needed("format", OneOf(&["png", "jpeg", "gif", "webp"])), needed("source", SOURCE)])));
@@ -107,7 +124,10 @@ const DOCUMENT: Member = set(
     Object(&Shape(&[
         set("format", OneOf(&["pdf", "csv", "doc", "docx", "xls", "xlsx", "html", "txt", "md"])),
         needed("name", Rule(document_name)),
-        needed("source", Union(&Shape(&[set("bytes", Rule(base64)), S3, set("text", Text), set("content", List(&Any, 1, MANY))]))),
+        needed(
+            "source",
+            Union(&Shape(&[set("bytes", Rule(base64)), S3, set("text", Text), set("content", List(&Any, 1, MANY))])),
+        ),
         set("context", Text),
         set("citations", Object(&Shape(&[needed("enabled", Bool)]))),
     ])),
@@ -138,27 +158,45 @@ static TOOL_CHOICE: Shape = Shape(&[
     set("tool", Object(&Shape(&[needed("name", Rule(tool_name))]))),
 ]);
 
-rule!(filled, "The text field in the ContentBlock object is blank. Add text to the text field, and try again.", |value| {
-    value.as_str().is_some_and(|text| !text.trim().is_empty())
-});
-rule!(not_empty, "Member must have length greater than or equal to 1", |value| value.as_str().is_some_and(|text| !text.is_empty()));
-rule!(base64, "Member must be base64-encoded and not empty", |value| value.as_str().is_some_and(crate::text::is_base64));
-rule!(tool_id, "Member must satisfy regular expression pattern: [a-zA-Z0-9_.:-]+ and have length at most 64", |value| {
-    value.as_str().is_some_and(|id| is_name(id, b"_.:-"))
-});
-rule!(tool_name, "Member must satisfy regular expression pattern: [a-zA-Z0-9_-]+ and have length at most 64", |value| {
-    value.as_str().is_some_and(|name| is_name(name, b"_-"))
-});
-rule!(s3_uri, "Member must satisfy regular expression pattern: s3://[a-z0-9][.\\-a-z0-9]{1,61}[a-z0-9](/.*)?", |value| {
-    value.as_str().is_some_and(|uri| uri.starts_with("s3://") && uri.len() <= 1024)
-});
-rule!(document_name, "The document file name can only contain alphanumeric characters, whitespace characters, hyphens, parentheses, and square brackets. The name can't contain more than one consecutive whitespace character", |value| {
-    value.as_str().is_some_and(|name| {
-        let allowed = |c: char| c.is_alphanumeric() || c.is_whitespace() || "-()[]".contains(c);
-        let pairs = name.chars().zip(name.chars().skip(1));
-        (1..=200).contains(&name.chars().count()) && name.chars().all(allowed) && !pairs.into_iter().any(|(a, b)| a.is_whitespace() && b.is_whitespace())
-    })
-});
+rule!(
+    filled,
+    "The text field in the ContentBlock object is blank. Add text to the text field, and try again.",
+    |value| { value.as_str().is_some_and(|text| !text.trim().is_empty()) }
+);
+rule!(not_empty, "Member must have length greater than or equal to 1", |value| value
+    .as_str()
+    .is_some_and(|text| !text.is_empty()));
+rule!(base64, "Member must be base64-encoded and not empty", |value| value
+    .as_str()
+    .is_some_and(crate::text::is_base64));
+rule!(
+    tool_id,
+    "Member must satisfy regular expression pattern: [a-zA-Z0-9_.:-]+ and have length at most 64",
+    |value| { value.as_str().is_some_and(|id| is_name(id, b"_.:-")) }
+);
+rule!(
+    tool_name,
+    "Member must satisfy regular expression pattern: [a-zA-Z0-9_-]+ and have length at most 64",
+    |value| { value.as_str().is_some_and(|name| is_name(name, b"_-")) }
+);
+rule!(
+    s3_uri,
+    "Member must satisfy regular expression pattern: s3://[a-z0-9][.\\-a-z0-9]{1,61}[a-z0-9](/.*)?",
+    |value| { value.as_str().is_some_and(|uri| uri.starts_with("s3://") && uri.len() <= 1024) }
+);
+rule!(
+    document_name,
+    "The document file name can only contain alphanumeric characters, whitespace characters, hyphens, parentheses, and square brackets. The name can't contain more than one consecutive whitespace character",
+    |value| {
+        value.as_str().is_some_and(|name| {
+            let allowed = |c: char| c.is_alphanumeric() || c.is_whitespace() || "-()[]".contains(c);
+            let pairs = name.chars().zip(name.chars().skip(1));
+            (1..=200).contains(&name.chars().count())
+                && name.chars().all(allowed)
+                && !pairs.into_iter().any(|(a, b)| a.is_whitespace() && b.is_whitespace())
+        })
+    }
+);
 rule!(object_schema, "The value at toolSpec.inputSchema.json.type must be one of the following: object.", |value| {
     value.get("type").and_then(Value::as_str) == Some("object")
 });
@@ -166,7 +204,10 @@ rule!(json_text, "The schema must be a string that holds a JSON schema", |value|
     value.as_str().is_some_and(|text| serde_json::from_str::<Value>(text).is_ok_and(|schema| schema.is_object()))
 });
 rule!(metadata, "Member must have 1 to 16 pairs of [a-zA-Z0-9\\s:_@$#=/+,-.]{0,256}", |value| {
-    let fits = |text: &str| text.chars().count() <= 256 && text.chars().all(|c| c.is_ascii_alphanumeric() || c.is_whitespace() || ":_@$#=/+,-.".contains(c));
+    let fits = |text: &str| {
+        text.chars().count() <= 256
+            && text.chars().all(|c| c.is_ascii_alphanumeric() || c.is_whitespace() || ":_@$#=/+,-.".contains(c))
+    };
     let pair = |(name, value): (&String, &Value)| !name.is_empty() && fits(name) && value.as_str().is_some_and(fits);
     value.as_object().is_some_and(|pairs| (1..=16).contains(&pairs.len()) && pairs.iter().all(pair))
 });

@@ -36,15 +36,18 @@ pub(crate) fn access_key(head: &Head) -> Option<&str> {
 /// Refuses a request that is not signed as it should be.
 pub(super) fn verify(ask: &Ask<'_>) -> Result<(), Box<Refused>> {
     let head = ask.head;
-    let refuse = |code: &str, message: &str, violation: bool| {
-        Err(ask.refuse(Problem::of(403, message).code(code), violation))
-    };
+    let refuse =
+        |code: &str, message: &str, violation: bool| Err(ask.refuse(Problem::of(403, message).code(code), violation));
     if let Some(key) = provider::bearer(head) {
         if head.value("x-amz-date").is_some() {
             return refuse("InvalidSignatureException", "x-amz-date belongs to a signature, not to an API key.", true);
         }
         if !ask.knows(key) {
-            return refuse("AccessDeniedException", "Authentication failed: Please make sure your API Key is valid.", false);
+            return refuse(
+                "AccessDeniedException",
+                "Authentication failed: Please make sure your API Key is valid.",
+                false,
+            );
         }
         return Ok(());
     }
@@ -52,7 +55,11 @@ pub(super) fn verify(ask: &Ask<'_>) -> Result<(), Box<Refused>> {
         return refuse("MissingAuthenticationTokenException", "Missing Authentication Token", true);
     };
     let Some(found) = parse(authorization) else {
-        return refuse("IncompleteSignatureException", "Authorization header is not a complete AWS4-HMAC-SHA256 signature.", true);
+        return refuse(
+            "IncompleteSignatureException",
+            "Authorization header is not a complete AWS4-HMAC-SHA256 signature.",
+            true,
+        );
     };
     let settings = ask.settings;
     let invalid = "The security token included in the request is invalid.";
@@ -71,13 +78,21 @@ pub(super) fn verify(ask: &Ask<'_>) -> Result<(), Box<Refused>> {
         Some(ahead) => {
             let what = if ahead < 0 { "Signature expired" } else { "Signature not yet current" };
             let now = text::rfc3339(account::unix_seconds());
-            return refuse("InvalidSignatureException", &format!("{what}: {stamp} is more than 5 min. from {now}"), false);
+            return refuse(
+                "InvalidSignatureException",
+                &format!("{what}: {stamp} is more than 5 min. from {now}"),
+                false,
+            );
         }
         None => return refuse("IncompleteSignatureException", "Date must be in ISO-8601 'basic format'.", true),
     }
     let secret = settings.secret_access_key.as_deref().unwrap_or(EXAMPLE_SECRET);
     if head.value("x-amz-content-sha256").is_some_and(|said| said != sha256(ask.body)) {
-        return refuse("InvalidSignatureException", "The provided 'x-amz-content-sha256' header does not match what was computed.", true);
+        return refuse(
+            "InvalidSignatureException",
+            "The provided 'x-amz-content-sha256' header does not match what was computed.",
+            true,
+        );
     }
     if found.signature != expected(&found, head, ask.body, stamp, secret) {
         let message = "The request signature we calculated does not match the signature you provided. Check your AWS Secret Access Key and signing method. Consult the service documentation for details.";
@@ -117,7 +132,8 @@ fn scope_fault(found: &Signature<'_>, head: &Head, stamp: &str, region: Option<&
     }
     // The host, and whatever of these was sent, has to be signed.
     let must = |name: &str| name == "host" || name == "content-type" || name.starts_with("x-amz-");
-    let missing = head.headers.iter().map(|(name, _)| name.as_str()).find(|name| must(name) && !found.signed.contains(name));
+    let missing =
+        head.headers.iter().map(|(name, _)| name.as_str()).find(|name| must(name) && !found.signed.contains(name));
     missing.map(|name| format!("'{name}' must be a 'SignedHeader' in the AWS Authorization."))
 }
 
@@ -187,7 +203,10 @@ mod tests {
     fn the_signature_is_that_of_botocore() {
         let body = br#"{"messages": [{"role": "user", "content": [{"text": "hi"}]}]}"#;
         let cases = [
-            ("/model/anthropic.claude-3-7-sonnet-20250219-v1%3A0/converse", "7db7fa421812cf01c37593a6596488cc4e8e24b52f915f8a951245a2b5e4cf07"),
+            (
+                "/model/anthropic.claude-3-7-sonnet-20250219-v1%3A0/converse",
+                "7db7fa421812cf01c37593a6596488cc4e8e24b52f915f8a951245a2b5e4cf07",
+            ),
             (
                 "/model/arn%3Aaws%3Abedrock%3Aus-east-1%3A123456789012%3Aapplication-inference-profile%2Fabc123xyz789/converse",
                 "9396c52593ea1be5f23882561822717c0faf242d1af5b7c2a6ea4522cc5b4278",

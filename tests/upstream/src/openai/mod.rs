@@ -28,6 +28,8 @@ pub(crate) struct Twist {
     pub(crate) reasoning: Option<&'static str>,
     /// What the id of a tool call starts with.
     pub(crate) call: &'static str,
+    /// The counts it tells, out of those of OpenAI.
+    pub(crate) usage: fn(Value) -> Value,
     /// Changes the answer that is not streamed.
     pub(crate) whole: fn(&Ask<'_>, Value) -> Value,
     /// Changes the chunks of a stream; the usage is given whether it was asked for or not.
@@ -62,6 +64,7 @@ pub(crate) enum Endpoint {
 static TWIST: Twist = Twist {
     reasoning: None,
     call: "call_",
+    usage: |usage| usage,
     whole: |_, answer| answer,
     chunks: |_, chunks, _| chunks,
     failed: |given, message| json!({"error": given.unwrap_or_else(|| stream_error(message))}),
@@ -172,6 +175,14 @@ pub(crate) fn error(ask: &Ask<'_>, problem: Problem<'_>) -> Answer {
     };
     let kind = "invalid_request_error";
     shaped(status, &json!({"message": message, "type": kind, "param": param, "code": code}))
+}
+
+/// A usage without any details.
+pub(crate) fn plain_usage(mut usage: Value) -> Value {
+    if let Some(members) = usage.as_object_mut() {
+        members.retain(|name, _| !name.ends_with("_details"));
+    }
+    usage
 }
 
 /// The error OpenAI puts in a stream.

@@ -33,7 +33,7 @@ pub(super) struct Parts {
 impl Frame {
     /// With the usage the answer really has; a step may have its own.
     pub(super) fn of(turn: Turn<'_>, object: &'static str, usage: Value) -> Self {
-        let Turn { ask, body, step, .. } = turn;
+        let Turn { ask, body, step, twist } = turn;
         let prefix = if object == "text_completion" { "cmpl" } else { "chatcmpl" };
         let model = super::models::dated(string(body, "model"));
         let tier = (object != "text_completion").then(|| match body.get("service_tier").and_then(Value::as_str) {
@@ -54,7 +54,7 @@ impl Frame {
             model: step.model.clone().unwrap_or_else(|| model.to_owned()),
             tier,
             echo: (!echo.is_empty()).then_some(Value::Object(echo)),
-            usage: dialect::usage(usage, step),
+            usage: dialect::usage((twist.usage)(usage), step),
         }
     }
 

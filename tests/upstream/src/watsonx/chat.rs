@@ -4,7 +4,7 @@ use serde_json::{Map, Value, json};
 
 use crate::{
     answer::named_event,
-    dialect::{Ask, Reply, flag, items, member},
+    dialect::{Ask, Reply, flag, items, member, put},
     openai::{self, Endpoint, Twist, message},
     shape::Refusal,
 };
@@ -12,7 +12,8 @@ use crate::{
 static TWIST: Twist = Twist {
     reasoning: Some("reasoning_content"),
     call: "chatcmpl-tool-",
-    whole: |ask, answer| with_members(ask, answer),
+    usage: openai::plain_usage,
+    whole: |ask, answer| with_members(ask, &answer),
     chunks,
     failed: |given, message| given.unwrap_or_else(|| failure(message)),
     event,
@@ -25,7 +26,10 @@ pub(super) fn check(body: &Map<String, Value>) -> Result<(), Refusal> {
     message::check_order(items(body, "messages"))?;
     let given = |name: &str| body.contains_key(name);
     if given("tool_choice") && given("tool_choice_option") {
-        return Err(Refusal::plain("tool_choice", "only one of 'tool_choice' and 'tool_choice_option' may be specified"));
+        return Err(Refusal::plain(
+            "tool_choice",
+            "only one of 'tool_choice' and 'tool_choice_option' may be specified",
+        ));
     }
     if (given("tool_choice") || given("tool_choice_option")) && !given("tools") {
         return Err(Refusal::plain("tool_choice", "'tools' must be specified with a tool choice"));
@@ -49,8 +53,8 @@ pub(super) fn accept<'a>(ask: &'a Ask<'a>, mut body: Map<String, Value>, model: 
     openai::accept(ask, Endpoint::Chat, body, &TWIST)
 }
 
-fn with_members(ask: &Ask<'_>, answer: Value) -> Value {
-    let whole = member(&answer, "object") == "chat.completion";
+fn with_members(ask: &Ask<'_>, answer: &Value) -> Value {
+    let whole = member(answer, "object") == "chat.completion";
     let model = answer.get("model").cloned().unwrap_or_default();
     let mut out = Map::new();
     for (name, value) in answer.as_object().into_iter().flatten() {
@@ -75,7 +79,8 @@ fn with_members(ask: &Ask<'_>, answer: Value) -> Value {
             let Some(Value::Object(part)) = choice.get_mut(part) else { continue };
             part.retain(|name, value| name != "annotations" && !value.is_null());
         }
-        if let Some(choice) = choice.as_object_mut().filter(|choice| choice.get("logprobs").is_some_and(Value::is_null)) {
+        if let Some(choice) = choice.as_object_mut().filter(|choice| choice.get("logprobs").is_some_and(Value::is_null))
+        {
             choice.shift_remove("logprobs");
         }
     }
@@ -92,7 +97,7 @@ fn chunks(ask: &Ask<'_>, chunks: Vec<Value>, usage: Option<&Value>) -> Vec<Value
     let mut begun: Vec<u64> = Vec::new();
     let mut call = Value::Null;
     for (at, chunk) in chunks.into_iter().enumerate() {
-        let mut chunk = with_members(ask, chunk);
+        let mut chunk = with_members(ask, &chunk);
         let Some(choice) = chunk.pointer_mut("/choices/0") else { continue };
         let index = choice.get("index").and_then(Value::as_u64).unwrap_or_default();
         let finishes = !member(choice, "finish_reason").is_empty();
@@ -111,9 +116,11 @@ fn chunks(ask: &Ask<'_>, chunks: Vec<Value>, usage: Option<&Value>) -> Vec<Value
                 call = one.clone();
             } else if repeats {
                 for name in ["id", "type"] {
-                    one[name] = call.get(name).cloned().unwrap_or_default();
+                    put(one, name, call.get(name).cloned().unwrap_or_default());
                 }
-                one["function"]["name"] = call.pointer("/function/name").cloned().unwrap_or_default();
+                if let Some(function) = one.get_mut("function") {
+                    put(function, "name", call.pointer("/function/name").cloned().unwrap_or_default());
+                }
             }
         }
         if let Some(members) = chunk.as_object_mut() {
@@ -122,8 +129,8 @@ fn chunks(ask: &Ask<'_>, chunks: Vec<Value>, usage: Option<&Value>) -> Vec<Value
         out.push(chunk);
     }
     if let (Some(usage), Some(mut last)) = (usage, out.last().cloned()) {
-        last["choices"] = json!([]);
-        last["usage"] = usage.clone();
+        put(&mut last, "choices", json!([]));
+        put(&mut last, "usage", usage.clone());
         out.push(last);
     }
     out

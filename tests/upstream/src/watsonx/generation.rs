@@ -23,7 +23,8 @@ pub(super) fn answer(ask: &Ask<'_>, body: &Map<String, Value>, model: &str, step
         None => format!(" Hello from the simulated provider. You said: {input}"),
     };
     let stops: Vec<&str> = items(parameters, "stop_sequences").iter().filter_map(Value::as_str).collect();
-    let (mut words, why) = mind::limited(&said, &stops, Some(count(parameters, "max_new_tokens").unwrap_or(DEFAULT_MAX_TOKENS)));
+    let (mut words, why) =
+        mind::limited(&said, &stops, Some(count(parameters, "max_new_tokens").unwrap_or(DEFAULT_MAX_TOKENS)));
     let reason = match &why {
         Why::Length => "max_tokens",
         Why::Stop(stop) => {
@@ -52,7 +53,9 @@ pub(super) fn answer(ask: &Ask<'_>, body: &Map<String, Value>, model: &str, step
     let mut results: Vec<Value> = groups
         .iter()
         .enumerate()
-        .map(|(at, group)| whole(result(group, counts(step, if at == 0 { input_tokens } else { 0 }, at + 1), "not_finished")))
+        .map(|(at, group)| {
+            whole(result(group, counts(step, if at == 0 { input_tokens } else { 0 }, at + 1), "not_finished"))
+        })
         .collect();
     if !step.no_finish {
         results.push(whole(result("", counts(step, 0, all), reason)));
@@ -67,7 +70,8 @@ pub(super) fn answer(ask: &Ask<'_>, body: &Map<String, Value>, model: &str, step
 pub(super) fn embeddings(ask: &Ask<'_>, body: &Map<String, Value>, step: &Step) -> Answer {
     let model = string(body, "model_id");
     let inputs: Vec<&str> = items(body, "inputs").iter().filter_map(Value::as_str).collect();
-    let echoes = body.get("parameters").and_then(|parameters| parameters.pointer("/return_options/input_text")) == Some(&json!(true));
+    let echoes = body.get("parameters").and_then(|parameters| parameters.pointer("/return_options/input_text"))
+        == Some(&json!(true));
     let one = |input: &&str| {
         let embedding = json!(text::vector(text::hash(input.as_bytes()), 768));
         object([("embedding", Some(embedding)), ("input", echoes.then(|| json!(input)))])

@@ -18,7 +18,8 @@ use crate::{
     text,
 };
 
-const OFFERED: &[&str] = &["ibm/granite-4-h-small", "meta-llama/llama-3-3-70b-instruct", "ibm/slate-125m-english-rtrvr-v2"];
+const OFFERED: &[&str] =
+    &["ibm/granite-4-h-small", "meta-llama/llama-3-3-70b-instruct", "ibm/slate-125m-english-rtrvr-v2"];
 /// Members that say whose model is called; a deployment says so itself.
 const OWNERS: &[&str] = &["project_id", "space_id"];
 const NAMES: &[&str] = &["model_id", "model"];
@@ -102,8 +103,14 @@ fn owner(ask: &Ask<'_>, body: &Map<String, Value>, deployment: Option<&str>) -> 
     let given = |names: &[&str]| names.iter().filter(|name| body.contains_key(**name)).count();
     let (message, code) = match (deployment, given(OWNERS), given(NAMES)) {
         (Some(_), 0, 0) => return Ok(()),
-        (Some(_), _, 1..) => ("Json document validation error: 'model_id' or 'model' cannot be specified in the request body", "json_validation_error"),
-        (Some(_), ..) => ("Json document validation error: 'project_id' or 'space_id' cannot be specified in the request body", "json_validation_error"),
+        (Some(_), _, 1..) => (
+            "Json document validation error: 'model_id' or 'model' cannot be specified in the request body",
+            "json_validation_error",
+        ),
+        (Some(_), ..) => (
+            "Json document validation error: 'project_id' or 'space_id' cannot be specified in the request body",
+            "json_validation_error",
+        ),
         (None, 1, _) => return Ok(()),
         (None, 0, _) => ("Missing either space_id or project_id or wml_instance_crn", "invalid_request_entity"),
         // Our inference: the reference asks for one, the SDK sends one, and neither says what two mean.

@@ -1,7 +1,10 @@
 //! The bodies as tables, after the interfaces of IBM's SDKs.
 
 use crate::{
-    openai::shapes::{BARE_TEXT_PART, BIG, FUNCTION_CALL, LOOSE_FUNCTION_TOOL, MANY, NAME, NAMED_FUNCTION, RESPONSE_FORMAT, ROLE, TYPE},
+    openai::shapes::{
+        BARE_TEXT_PART, BIG, FUNCTION_CALL, LOOSE_FUNCTION_TOOL, MANY, NAME, NAMED_FUNCTION, RESPONSE_FORMAT, ROLE,
+        TYPE,
+    },
     shape::{Kind, Member, Shape, needed, rule, set},
 };
 

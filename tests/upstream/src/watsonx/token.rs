@@ -27,7 +27,8 @@ pub(super) fn check<'a>(ask: &'a Ask<'a>) -> Checked<'a> {
         pairs.filter(|(found, _)| *found == name).map(|(_, value)| text::unescaped(&value.replace('+', " "))).next()
     };
     if field("grant_type").as_deref() != Some(GRANT) {
-        return Err(ask.refuse(Problem::of(400, "Property missing or empty or not known: grant_type.").code("BXNIM0109E"), true));
+        return Err(ask
+            .refuse(Problem::of(400, "Property missing or empty or not known: grant_type.").code("BXNIM0109E"), true));
     }
     let Some(key) = field("apikey").filter(|key| !key.is_empty()) else {
         return Err(ask.refuse(Problem::of(400, "Property missing or empty: apikey.").code("BXNIM0109E"), true));
