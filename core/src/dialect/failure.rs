@@ -191,7 +191,10 @@ fn plain(value: &HeaderValue) -> bool {
 pub(crate) fn scrub<'a>(failure: &mut Failure, mut secrets: impl Iterator<Item = &'a str>) {
     let Some(upstream) = &failure.upstream else { return };
     let texts = [Some(&upstream.message), upstream.param.as_ref(), upstream.code.as_ref(), Some(&upstream.kind)];
-    if secrets.any(|secret| texts.into_iter().flatten().any(|text| tells(text, secret))) {
+    let extra = || upstream.extra.iter().map(|(_, raw)| raw.get());
+    if secrets
+        .any(|secret| texts.into_iter().flatten().map(String::as_str).chain(extra()).any(|text| tells(text, secret)))
+    {
         failure.upstream = None;
     }
 }
