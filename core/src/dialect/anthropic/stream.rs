@@ -361,3 +361,5 @@ fn unread(text: &str) -> Read {
     }
 }
 
+#[cfg(test)]
+mod tests;
