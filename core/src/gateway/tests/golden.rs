@@ -17,7 +17,7 @@ const FOLDERS: &[(&str, usize)] = &[
     ("cerebras", 9),
     ("nim", 8),
     ("gateway", 10),
-    ("edge", 60),
+    ("edge", 90),
 ];
 
 fn root() -> PathBuf {
