@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 use crate::{
     answer::{Answer, header},
     dialect::{Ask, Checked, Problem, given, items, list, member, put, string},
-    openai::{self, Endpoint, Twist, chat, completions, message, models, shapes::*},
+    openai::{self, Endpoint, Route, Twist, chat, completions, message, shapes::*},
     shape::{Kind, Refusal, Shape, UNKNOWN, needed, optional, set},
 };
 
@@ -35,16 +35,11 @@ static TWIST: Twist = Twist {
 
 /// Checks key, path and body.
 pub(crate) fn check<'a>(ask: &'a Ask<'a>) -> Checked<'a> {
-    let key = ask.key();
-    if !key.is_some_and(|key| ask.knows(key)) {
-        return Err(ask.refuse(Problem { status: 401, ..Problem::default() }, key.is_none()));
-    }
-    let endpoint = match (ask.path, ask.method()) {
-        ("/v1/models", "GET") => return Ok(Box::new(|_| models::list(ask, OFFERED))),
-        ("/v1/chat/completions", "POST") => Endpoint::Chat,
-        ("/v1/completions", "POST") => Endpoint::Completions,
-        // There are no embeddings, so their path is as unknown as any other.
-        _ => return Err(ask.refuse(Problem::of(404, "Unknown request URL.").code("not_found"), true)),
+    // There are no embeddings, so their path is as unknown as any other.
+    let endpoints = &[Endpoint::Chat, Endpoint::Completions];
+    let endpoint = match openai::route(ask, endpoints, Problem::of(404, "Unknown request URL.").code("not_found"))? {
+        Route::Models(id) => return Ok(Route::models(ask, id, OFFERED)),
+        Route::Body(endpoint) => endpoint,
     };
     let body = openai::parsed(ask)?;
     let checked = match endpoint {

@@ -118,7 +118,7 @@ impl<'a> Ask<'a> {
     /// Refuses the call in the shape of its provider.
     pub(crate) fn refuse(&self, problem: Problem<'_>, violation: bool) -> Box<Refused> {
         let answer = self.provider.error(self, problem);
-        Box::new(Refused { answer, message: problem.message.unwrap_or_default().to_owned(), violation })
+        Box::new(Refused { answer, message: problem.message.unwrap_or("refused").to_owned(), violation })
     }
 
     /// The error that a step puts in a stream, and after how many events.

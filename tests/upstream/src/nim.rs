@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 use crate::{
     answer::{Answer, header},
     dialect::{Ask, Checked, Problem, count, given, items, put, string},
-    openai::{self, Endpoint, Twist, chat, completions, embeddings, message, models, shapes::*},
+    openai::{self, Endpoint, Route, Twist, chat, completions, embeddings, message, shapes::*},
     shape::{Kind, Refusal, Shape, needed, optional, set},
 };
 
@@ -39,16 +39,10 @@ static TWIST: Twist = Twist {
 
 /// Checks key, path and body.
 pub(crate) fn check<'a>(ask: &'a Ask<'a>) -> Checked<'a> {
-    let key = ask.key();
-    if !key.is_some_and(|key| ask.knows(key)) {
-        return Err(ask.refuse(Problem { status: 401, ..Problem::default() }, key.is_none()));
-    }
-    let endpoint = match (ask.path, ask.method()) {
-        ("/v1/models", "GET") => return Ok(Box::new(|_| models::list(ask, OFFERED))),
-        ("/v1/chat/completions", "POST") => Endpoint::Chat,
-        ("/v1/completions", "POST") => Endpoint::Completions,
-        ("/v1/embeddings", "POST") => Endpoint::Embeddings,
-        _ => return Err(ask.refuse(Problem { status: 404, message: Some("no such path"), ..Problem::default() }, true)),
+    let endpoints = &[Endpoint::Chat, Endpoint::Completions, Endpoint::Embeddings];
+    let endpoint = match openai::route(ask, endpoints, Problem { status: 404, ..Problem::default() })? {
+        Route::Models(id) => return Ok(Route::models(ask, id, OFFERED)),
+        Route::Body(endpoint) => endpoint,
     };
     let body = openai::parsed(ask)?;
     let table = match endpoint {
@@ -68,7 +62,7 @@ pub(crate) fn check<'a>(ask: &'a Ask<'a>) -> Checked<'a> {
     };
     checked.map_err(|refusal| openai::refused(ask, 400, &refusal))?;
     if !ask.offers(string(&body, "model")) {
-        return Err(ask.refuse(Problem { status: 404, message: Some("unknown model"), ..Problem::default() }, false));
+        return Err(ask.refuse(Problem { status: 404, ..Problem::default() }, false));
     }
     Ok(openai::accept(ask, endpoint, body, &TWIST))
 }
