@@ -8,10 +8,10 @@ use crate::{
     answer::{Answer, header},
     dialect::{Ask, Checked, Problem, given, items, list, member, put, string},
     openai::{self, Endpoint, Route, Twist, chat, completions, message, shapes::*},
-    shape::{Kind, Refusal, Shape, UNKNOWN, needed, optional, set},
+    shape::{Kind, Refusal, Shape, UNKNOWN, needed, optional},
 };
 
-use Kind::{Bool, Either, Free, Int, List, Num, Object, OneOf, Rule, Tagged, Text};
+use Kind::{Bool, Either, Free, Int, List, Num, Object, OneOf, Tagged, Text};
 
 const OFFERED: &[&str] = &["gpt-oss-120b", "llama3.1-8b", "qwen-3-235b-a22b-instruct-2507", "zai-glm-4.6"];
 
@@ -134,16 +134,7 @@ fn trimmed(mut answer: Value) -> Value {
     if let Some(members) = answer.as_object_mut() {
         members.remove("service_tier");
     }
-    for choice in answer.get_mut("choices").and_then(Value::as_array_mut).into_iter().flatten() {
-        for part in ["message", "delta"] {
-            let Some(Value::Object(part)) = choice.get_mut(part) else { continue };
-            part.shift_remove("annotations");
-            // It has no refusals either: what they say is text.
-            if let Some(refusal) = part.shift_remove("refusal").filter(Value::is_string) {
-                part.insert("content".to_owned(), refusal);
-            }
-        }
-    }
+    openai::without_refusals(&mut answer);
     answer
 }
 
@@ -201,7 +192,7 @@ static CHAT: Shape = Shape(&[
     optional("service_tier", OneOf(&["auto", "default", "flex", "priority"])),
     STOP,
     optional("stream", Bool),
-    optional("stream_options", Object(&Shape(&[set("include_usage", Bool)]))),
+    USAGE_OPTION,
     optional("temperature", Num(0.0, 2.0)),
     optional("tool_choice", Either(&[OneOf(&["none", "auto", "required"]), Object(&NAMED_FUNCTION)])),
     optional("tools", List(&Object(&FUNCTION_TOOL), 1, 128)),
@@ -229,7 +220,7 @@ static COMPLETIONS: Shape = Shape(&[
     optional("seed", Int(i64::MIN, BIG)),
     STOP,
     optional("stream", Bool),
-    optional("stream_options", Object(&Shape(&[set("include_usage", Bool)]))),
+    USAGE_OPTION,
     optional("temperature", Num(0.0, 2.0)),
     optional("top_p", Num(0.0, 1.0)),
     optional("user", Text),
@@ -260,17 +251,5 @@ static INSTRUCTION: Shape = Shape(&[ROLE, NAME, needed("content", TEXT_OR_BARE_P
 
 const USER_PART: Kind = Tagged(
     "type",
-    &[
-        ("text", &BARE_TEXT_PART),
-        (
-            "image_url",
-            &Shape(&[
-                TYPE,
-                needed(
-                    "image_url",
-                    Object(&Shape(&[needed("url", Rule(image_url)), set("detail", OneOf(&["auto", "low", "high"]))])),
-                ),
-            ]),
-        ),
-    ],
+    &[("text", &BARE_TEXT_PART), ("image_url", &Shape(&[TYPE, needed("image_url", Object(&IMAGE_URL))]))],
 );

@@ -131,17 +131,12 @@ fn as_vllm(mut answer: Value) -> Value {
         members.remove("service_tier");
         members.remove("system_fingerprint");
     }
+    openai::without_refusals(&mut answer);
     let whole = answer.get("object") == Some(&json!("chat.completion"));
     for choice in answer.get_mut("choices").and_then(Value::as_array_mut).into_iter().flatten() {
-        for part in ["message", "delta"] {
-            let Some(Value::Object(part)) = choice.get_mut(part) else { continue };
-            part.shift_remove("annotations");
-            if let Some(refusal) = part.shift_remove("refusal").filter(Value::is_string) {
-                part.insert("content".to_owned(), refusal);
-            }
-            if !part.contains_key("tool_calls") && !part.is_empty() && !whole {
-                part.insert("tool_calls".to_owned(), json!([]));
-            }
+        let delta = choice.get_mut("delta").and_then(Value::as_object_mut);
+        if let Some(delta) = delta.filter(|delta| !delta.is_empty() && !delta.contains_key("tool_calls")) {
+            delta.insert("tool_calls".to_owned(), json!([]));
         }
         if whole {
             put(choice, "stop_reason", Value::Null);
@@ -176,7 +171,7 @@ static CHAT: Shape = Shape(&[
     optional("seed", Int(i64::MIN, BIG)),
     STOP,
     optional("stream", Bool),
-    optional("stream_options", Object(&Shape(&[set("include_usage", Bool)]))),
+    USAGE_OPTION,
     optional("temperature", Num(0.0, 2.0)),
     optional("tool_choice", Either(&[OneOf(&["none", "auto", "required"]), Object(&NAMED_FUNCTION)])),
     optional("tools", List(&Object(&LOOSE_FUNCTION_TOOL), 1, 128)),
@@ -196,7 +191,7 @@ static COMPLETIONS: Shape = Shape(&[
     optional("seed", Int(i64::MIN, BIG)),
     STOP,
     optional("stream", Bool),
-    optional("stream_options", Object(&Shape(&[set("include_usage", Bool)]))),
+    USAGE_OPTION,
     optional("temperature", Num(0.0, 2.0)),
     optional("top_p", Num(0.0, 1.0)),
 ]);

@@ -221,6 +221,19 @@ pub(crate) fn error(ask: &Ask<'_>, problem: Problem<'_>) -> Answer {
     shaped(status, &json!({"message": message, "type": kind, "param": param, "code": code}))
 }
 
+/// Takes out of messages and deltas what only OpenAI has; what a refusal says is text elsewhere.
+pub(crate) fn without_refusals(answer: &mut Value) {
+    for choice in answer.get_mut("choices").and_then(Value::as_array_mut).into_iter().flatten() {
+        for part in ["message", "delta"] {
+            let Some(Value::Object(part)) = choice.get_mut(part) else { continue };
+            part.shift_remove("annotations");
+            if let Some(refusal) = part.shift_remove("refusal").filter(Value::is_string) {
+                part.insert("content".to_owned(), refusal);
+            }
+        }
+    }
+}
+
 /// A usage without any details.
 pub(crate) fn plain_usage(mut usage: Value) -> Value {
     if let Some(members) = usage.as_object_mut() {
