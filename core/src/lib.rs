@@ -5,6 +5,7 @@
 
 mod account;
 mod api;
+mod attempt;
 mod auth;
 pub mod body;
 mod cache;

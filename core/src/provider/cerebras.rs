@@ -11,7 +11,6 @@ pub(crate) use super::openai::headers;
 ///
 /// # Errors
 /// None; other types have some.
-#[expect(clippy::unnecessary_wraps, reason = "one form for all types")]
 pub(crate) fn path(_: &Settings, _model: &str, _: &Capabilities, operation: Operation) -> Outcome<String> {
     Ok(match operation {
         Operation::Call(endpoint, _) => endpoint.path().to_owned(),

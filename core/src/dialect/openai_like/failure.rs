@@ -126,7 +126,7 @@ impl Said {
     fn read(body: &[u8]) -> Self {
         match serde_json::from_slice::<Value>(body) {
             Ok(value) => Self::of(&value),
-            Err(_) => Self { report: Report { message: plain_text(body), ..Report::default() }, status: None },
+            Err(_) => Self { report: unnamed(plain_text(body)), status: None },
         }
     }
 
@@ -136,8 +136,7 @@ impl Said {
         let error = match body.get("error") {
             Some(error @ Value::Object(_)) => error,
             Some(Value::String(text)) => {
-                let report = Report { message: Some(text.clone()), ..Report::default() };
-                return Self { report, status: status_of(body) };
+                return Self { report: unnamed(Some(text.clone())), status: status_of(body) };
             }
             _ => body.get("errors").and_then(|errors| errors.get(0)).unwrap_or(body),
         };
@@ -166,6 +165,11 @@ impl Said {
         };
         Self { report, status: status_of(body).or_else(|| status_of(error)) }
     }
+}
+
+/// The report of an error that is text alone. The empty code gets ours in its place.
+fn unnamed(message: Option<String>) -> Report {
+    Report { message, code: Some(String::new()), ..Report::default() }
 }
 
 /// `detail` of a problem document, or the first of FastAPI's list of faults.
@@ -263,6 +267,7 @@ mod tests {
     use serde_json::json;
 
     use super::*;
+    use crate::dialect::failure::scrub;
     use crate::error::SHOULD_RETRY;
 
     const AZURE: ProviderKind = ProviderKind::AzureOpenAi;
@@ -411,6 +416,9 @@ mod tests {
             "status": 400, "innererror": inner});
         assert_eq!(error, want);
         assert_eq!(shown(&classified(NIM, 400, &body.to_string())).get("innererror"), None);
+        let mut failure = classified(AZURE, 400, &body.to_string());
+        scrub(&mut failure, ["x-hate-y", "ResponsibleAI-key"].into_iter());
+        assert_eq!(failure.upstream, None);
         let huge = json!({"error": {"message": "m", "innererror": {"code": "x".repeat(INNER_BYTES)}}});
         assert_eq!(shown(&classified(AZURE, 400, &huge.to_string())).get("innererror"), None);
     }

@@ -22,8 +22,6 @@ use crate::provider::ProviderKind;
 /// What one server's requests have of their own. Answers need no profile: they are read alike, whoever wrote them.
 #[derive(Debug)]
 pub(crate) struct Profile {
-    /// The provider's type.
-    kind: ProviderKind,
     /// Members that are sent as the client wrote them: of OpenAI's those that have no neutral meaning, and the
     /// server's own.
     copied: &'static [&'static str],
@@ -129,7 +127,6 @@ impl Profile {
 
 /// watsonx.ai. Members as in IBM's Node SDK of June 2026.
 static WATSONX: Profile = Profile {
-    kind: ProviderKind::WatsonxAi,
     copied: &[
         "logit_bias",
         // Its own.
@@ -165,7 +162,6 @@ static WATSONX: Profile = Profile {
 
 /// Cerebras. Members as in its SDK 1.91.
 static CEREBRAS: Profile = Profile {
-    kind: ProviderKind::Cerebras,
     copied: &[
         "logit_bias",
         "prediction",
@@ -198,7 +194,6 @@ static CEREBRAS: Profile = Profile {
 
 /// NVIDIA NIM: what vLLM and its kin take in every configuration.
 static NIM: Profile = Profile {
-    kind: ProviderKind::Nim,
     copied: &[],
     written: &["reasoning_effort"],
     developer: false,

@@ -53,6 +53,9 @@ fn fate(profile: &Profile, request: &Request<'_>, to: &Destination<'_>, name: &s
         "model" | "messages" | "stream" => return Fate::Used,
         // Their absence can be seen in the answer.
         "audio" | "modalities" | "moderation" | "web_search_options" => return Fate::Refused,
+        // One limit, whatever it is called; what counts is the name under which it is sent.
+        "max_completion_tokens" | "max_tokens" if !denied(to, limit_name(profile, request, to)) => return Fate::Used,
+        "max_completion_tokens" | "max_tokens" => return Fate::Dropped,
         _ if denied(to, name) => return Fate::Dropped,
         _ => {}
     }
@@ -88,6 +91,18 @@ fn fate(profile: &Profile, request: &Request<'_>, to: &Destination<'_>, name: &s
 /// Whether the tenant said that the model refuses a parameter.
 fn denied(to: &Destination<'_>, name: &str) -> bool {
     to.can.unsupported_parameters.iter().any(|refused| refused == name)
+}
+
+/// What the limit on tokens is called.
+fn limit_name(profile: &Profile, request: &Request<'_>, to: &Destination<'_>) -> &'static str {
+    match (to.can.max_tokens_parameter, profile.limit) {
+        (Some(MaxTokensParameter::MaxTokens), _) | (None, Limit::MaxTokens) => "max_tokens",
+        (Some(MaxTokensParameter::MaxCompletionTokens), _) | (None, Limit::MaxCompletionTokens) => {
+            "max_completion_tokens"
+        }
+        (None, Limit::AsGiven) if request.raw("max_completion_tokens").is_some() => "max_completion_tokens",
+        (None, Limit::AsGiven) => "max_tokens",
+    }
 }
 
 /// How much to reason, in the server's words. `None` inside leaves the word out, without loss.
@@ -165,14 +180,7 @@ impl Body<'_, '_> {
     /// The limit on tokens and its name.
     fn limit(&self) -> Option<(&'static str, u64)> {
         let tokens = self.request.max_tokens.or(self.to.can.default_max_tokens)?;
-        let name = match (self.to.can.max_tokens_parameter, self.profile.limit) {
-            (Some(MaxTokensParameter::MaxTokens), _) | (None, Limit::MaxTokens) => "max_tokens",
-            (Some(MaxTokensParameter::MaxCompletionTokens), _) | (None, Limit::MaxCompletionTokens) => {
-                "max_completion_tokens"
-            }
-            (None, Limit::AsGiven) if self.request.raw("max_completion_tokens").is_some() => "max_completion_tokens",
-            (None, Limit::AsGiven) => "max_tokens",
-        };
+        let name = limit_name(self.profile, self.request, self.to);
         Some((name, tokens)).filter(|_| !denied(self.to, name))
     }
 
@@ -212,7 +220,7 @@ impl Body<'_, '_> {
                 Some(strict) if self.profile.strict => {
                     self.out.raw_member("strict", if strict { "true" } else { "false" });
                 }
-                Some(true) => self.drops.note("tools[].function.strict"),
+                Some(true) => self.drops.note("tools.strict"),
                 Some(false) | None => {}
             }
             self.out.close(b'}');
@@ -307,10 +315,9 @@ impl Body<'_, '_> {
 
     fn rest(&mut self) {
         let profile = self.profile;
-        if let Some(user) = self.request.user.as_ref().filter(|_| profile.written.contains(&"user")) {
-            if !denied(self.to, "user") {
-                self.out.text_member("user", user);
-            }
+        let names_user = profile.written.contains(&"user") && !denied(self.to, "user");
+        if let Some(user) = self.request.user.as_ref().filter(|_| names_user) {
+            self.out.text_member("user", user);
         }
         if let Some(tier) = self.request.service_tier.as_ref().filter(|_| self.takes("service_tier")) {
             self.out.text_member("service_tier", tier);
@@ -341,3 +348,6 @@ impl Body<'_, '_> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

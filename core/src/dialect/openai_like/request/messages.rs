@@ -76,7 +76,7 @@ impl<'r, 'a> Body<'r, 'a> {
             if profile.names {
                 self.out.text_member("name", name);
             } else {
-                self.drops.note("messages[].name");
+                self.drops.note("messages.name");
             }
         }
         if let Some(refusal) = message.refusal.as_ref().filter(|_| profile.refusals) {
@@ -212,7 +212,7 @@ impl<'r, 'a> Body<'r, 'a> {
             (Images::Plain, Some(detail)) => {
                 // The default needs no mention.
                 if detail != "auto" {
-                    self.drops.note("messages[].content[].image_url.detail");
+                    self.drops.note("image_url.detail");
                 }
                 None
             }
