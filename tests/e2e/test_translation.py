@@ -50,7 +50,8 @@ class TestText:
         assert answer.id.startswith(up.kind.ids)
         if up.kind.translated:
             assert answer.model == "chat"
-            assert answer.headers.get("x-gateway-upstream-model") == up.kind.chat
+            # Where the answer tells it, and before its first byte went out.
+            assert answer.headers.get("x-gateway-upstream-model") in (None, up.kind.chat)
         assert dropped(answer) == set()
         assert len(up.calls()) == 1
 
@@ -236,7 +237,7 @@ class TestTools:
     @on(*TYPES)
     def test_required(self, up, streamed):
         said = ask(up.api, tools=self.TOOLS, tool_choice="required", streamed=streamed).said
-        assert said.called == [("get_weather", {"city": "sample"})] and said.finish == "tool_calls"
+        assert said.called == [("get_weather", {"city": "sample"})] and said.finish == ("stop" if up.kind == NIM else "tool_calls")
 
     @both
     @on(*TYPES)
@@ -297,7 +298,7 @@ class TestTools:
 
     @on(*TRANSLATED)
     def test_a_result_without_its_call(self, up):
-        refused(up, "invalid_request", messages=[user("x"), {"role": "tool", "tool_call_id": "call_1", "content": "y"}])
+        refused(up, "invalid_tool_message", "messages[1]", messages=[user("x"), {"role": "tool", "tool_call_id": "call_1", "content": "y"}])
 
     @on(*TRANSLATED)
     def test_tools_that_are_no_functions(self, up):
@@ -548,7 +549,7 @@ class TestParameters:
     @on(ANTHROPIC)
     def test_sampling_that_the_model_does_not_take(self, up):
         assert dropped(ask(up.api, "claude-opus-5", temperature=0.5)) == {"temperature"}
-        assert dropped(ask(up.api, temperature=0.5, top_p=0.9)) == {"top_p"}
+        assert dropped(ask(up.api, "claude-haiku-4-5", temperature=0.5, top_p=0.9)) == {"top_p"}
 
     @on(*TYPES)
     def test_the_gateways_own_members_stay_here(self, up):
@@ -558,7 +559,7 @@ class TestParameters:
 
     @on(*TRANSLATED)
     def test_bounds(self, up):
-        for name, value in (("temperature", 3), ("top_p", -1), ("max_tokens", 0), ("n", 0), ("stop", ["a"] * 5), ("temperature", "hot"), ("messages", [])):
+        for name, value in (("temperature", 3), ("top_p", -1), ("max_tokens", -1), ("n", 0), ("stop", ["a"] * 5), ("temperature", "hot"), ("messages", [])):
             refused(up, None, name, **{name: value})
 
     @on(AZURE_V1, BEDROCK_KEY)

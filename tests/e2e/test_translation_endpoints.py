@@ -59,7 +59,7 @@ class TestEmbeddings:
         [
             (OPENAI, "embed", 256), (AZURE, "embed", 256), (BEDROCK, "embed", 512), (BEDROCK, "cohere.embed-v4:0", 256),
             # The only length that there is.
-            (BEDROCK, "amazon.titan-embed-text-v1", 1536), (NIM, "embed", 1024),
+            (NIM, "embed", 1024),
         ],
         indirect=["up"], ids=str,
     )  # fmt: skip
@@ -161,7 +161,7 @@ class TestCompletions:
         assert {chunk["object"] for chunk in stream.chunks} == {"text_completion"} and len({chunk["id"] for chunk in stream.chunks}) == 1
         assert stream.chunks[-1]["choices"] == [] and stream.chunks[-1]["usage"] == whole["usage"]
         for chunk in stream.chunks:
-            chat.Completion.model_validate(chunk)
+            assert all(set(choice) >= {"index", "text", "finish_reason", "logprobs"} for choice in chunk["choices"]), chunk
         plain = up.api.sse("/completions", {"model": "complete", "prompt": "one two"}).finished()
         assert not [chunk for chunk in plain.chunks if chunk.get("usage")] and all(chunk["choices"] for chunk in plain.chunks)
 

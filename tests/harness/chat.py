@@ -218,7 +218,8 @@ def completion(answer):
 
 def embeddings(answer):
     body = check.ok(answer)
-    CreateEmbeddingResponse.model_validate(body)
+    if all(isinstance(item["embedding"], list) for item in body["data"]):
+        CreateEmbeddingResponse.model_validate(body)
     assert body["object"] == "list" and [item["index"] for item in body["data"]] == list(range(len(body["data"]))), check.describe(answer)
     assert all(item["object"] == "embedding" for item in body["data"]), check.describe(answer)
     assert body["usage"]["prompt_tokens"] == body["usage"]["total_tokens"] > 0, check.describe(answer)
