@@ -52,10 +52,10 @@ pub const SSE_EVENT_BYTES: usize = 4 << 20;
 pub const EVENT_STREAM_HEADER_BYTES: usize = 128 << 10;
 /// Payload of one frame of an AWS event stream, in bytes. botocore takes 24 MiB; events of a chat are far smaller.
 pub const EVENT_STREAM_PAYLOAD_BYTES: usize = 4 << 20;
-/// Bytes of one thinking block that are gathered out of a stream.
-pub const THINKING_BYTES: usize = 2 << 20;
-/// Blocks of a streamed answer that may be unfinished at a time.
-pub const OPEN_BLOCKS: usize = 64;
+/// Text of one block of a stream that is kept until the block ends, in bytes.
+pub const KEPT_TEXT_BYTES: usize = 4 << 20;
+/// Blocks of one stream that are open at once.
+pub const OPEN_BLOCKS: usize = 128;
 /// Bytes of a stream that are held back before its first content; more than this commits.
 pub const HELD_BACK_BYTES: usize = 4 << 20;
 /// Largest whole answer of an upstream, in bytes.

@@ -160,9 +160,10 @@ impl ProviderKind {
                 BASE_URL,
             ],
             Self::Bedrock => &[
-                Field { name: "access_key_id", required: true, rule: Rule::Credential },
-                Field { name: "secret_access_key", required: true, rule: Rule::Credential },
+                Field { name: "access_key_id", required: false, rule: Rule::Credential },
+                Field { name: "secret_access_key", required: false, rule: Rule::Credential },
                 Field { name: "session_token", required: false, rule: Rule::Credential },
+                Field { name: "api_key", required: false, rule: Rule::Credential },
                 Field { name: "region", required: true, rule: Rule::Region },
                 BASE_URL,
             ],
@@ -279,6 +280,9 @@ pub(crate) fn parse_data(
             }
         }
     }
+    if kind == ProviderKind::Bedrock {
+        bedrock_credential(&seen)?;
+    }
     if let Some(field) = fields.iter().find(|f| f.required && !seen.contains(&f.name)) {
         return Err(DataError {
             param: format!("data.{}", field.name),
@@ -308,7 +312,6 @@ pub(crate) fn parse_data(
     Ok((Settings(settings), credential))
 }
 
-/// The answer to a model id that makes no path of a URL.
 /// The answer to a call of an endpoint that a provider type does not have.
 pub(crate) fn unsupported_endpoint(kind: Option<ProviderKind>, endpoint: Endpoint) -> Failure {
     let name = kind.map_or("unknown", ProviderKind::as_str);
@@ -319,6 +322,7 @@ pub(crate) fn unsupported_endpoint(kind: Option<ProviderKind>, endpoint: Endpoin
     Failure::new(ErrorCode::UnsupportedEndpoint, message).with_param("model")
 }
 
+/// The answer to a model id that makes no path of a URL.
 fn unreachable(refusal: url::Refusal) -> Failure {
     constant(ErrorCode::ModelNotFound).caused_by(refusal.to_string())
 }
@@ -327,6 +331,30 @@ fn unreachable(refusal: url::Refusal) -> Failure {
 #[cfg(test)]
 pub(crate) fn settings(pairs: &[(&str, &str)]) -> Settings {
     Settings(pairs.iter().map(|(name, value)| ((*name).to_owned(), Value::from(*value))).collect())
+}
+
+/// Whether the fields of Bedrock make one credential: a key pair, perhaps a temporary one, or an API key.
+fn bedrock_credential(seen: &[&str]) -> Result<(), DataError> {
+    let has = |name: &str| seen.contains(&name);
+    let pair = ["access_key_id", "secret_access_key"];
+    let fault = match (pair.iter().find(|name| has(name)), pair.iter().find(|name| !has(name))) {
+        (None, _) if has("api_key") && !has("session_token") => return Ok(()),
+        (Some(_), None) if !has("api_key") => return Ok(()),
+        _ if has("api_key") => (
+            "api_key",
+            "'data.api_key' is taken alone, or 'data.access_key_id' with 'data.secret_access_key'; not both."
+                .to_owned(),
+        ),
+        (Some(given), Some(missing)) => {
+            (*missing, format!("'data.{missing}' is required for type 'bedrock' beside 'data.{given}'."))
+        }
+        _ => (
+            "access_key_id",
+            "'data.access_key_id' with 'data.secret_access_key', or 'data.api_key', is required for type 'bedrock'."
+                .to_owned(),
+        ),
+    };
+    Err(DataError { param: format!("data.{}", fault.0), message: fault.1, unknown: false })
 }
 
 fn plain_name(name: &str) -> String {

@@ -28,6 +28,8 @@ fn every_spelling_of_the_seed_is_read() {
             ProviderKind::Bedrock,
             r#"{"access_key_id":"k","secret_access_key":"s","region":"us-gov-west-1","session_token":null}"#,
         ),
+        (ProviderKind::Bedrock, r#"{"api_key":"k","region":"us-east-1"}"#),
+        (ProviderKind::Bedrock, r#"{"apiKey":"k","region":"us-east-1","access_key_id":null}"#),
         (ProviderKind::Cerebras, r#"{"apikey":"k"}"#),
         (ProviderKind::Nim, r#"{"apikey":"k"}"#),
     ] {
@@ -77,6 +79,23 @@ fn what_is_wrong_is_said_without_repeating_it() {
         ),
         (ProviderKind::WatsonxAi, r#"{"apikey":"k","project_id":"p","api_version":"v1"}"#, "data.api_version", false),
         (ProviderKind::Bedrock, r#"{"access_key_id":"k","secret_access_key":"s"}"#, "data.region", false),
+        (ProviderKind::Bedrock, r#"{"api_key":"k"}"#, "data.region", false),
+        (ProviderKind::Bedrock, r#"{"region":"us-east-1"}"#, "data.access_key_id", false),
+        (ProviderKind::Bedrock, r#"{"region":"us-east-1","session_token":"t"}"#, "data.access_key_id", false),
+        (ProviderKind::Bedrock, r#"{"region":"us-east-1","access_key_id":"k"}"#, "data.secret_access_key", false),
+        (ProviderKind::Bedrock, r#"{"region":"us-east-1","secret_access_key":"s"}"#, "data.access_key_id", false),
+        (
+            ProviderKind::Bedrock,
+            r#"{"region":"us-east-1","access_key_id":"k","apikey":"canary"}"#,
+            "data.api_key",
+            false,
+        ),
+        (
+            ProviderKind::Bedrock,
+            r#"{"region":"us-east-1","session_token":"t","apikey":"canary"}"#,
+            "data.api_key",
+            false,
+        ),
     ] {
         let error = parse(kind, data).unwrap_err();
         assert_eq!((error.param.as_str(), error.unknown), (param, unknown), "{data}");
