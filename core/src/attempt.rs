@@ -16,7 +16,9 @@ use crate::chat::{self, Destination, Drops, Encoded, Expect, Inlined};
 use crate::config::Target;
 use crate::dialect::failure::{constant, tells};
 use crate::dialect::openai_chat::{self, Call, Encoder, Envelope, Shape};
-use crate::dialect::{anthropic, bedrock_converse, bedrock_invoke, nim_embeddings, openai_completions, openai_like, watsonx};
+use crate::dialect::{
+    anthropic, bedrock_converse, bedrock_invoke, nim_embeddings, openai_completions, openai_like, watsonx,
+};
 use crate::egress::{self, Departure};
 use crate::embed::{self, Batch};
 use crate::error::{ErrorCode, Failure, Outcome};
@@ -213,7 +215,8 @@ impl Run<'_> {
             let azure = self.kind == ProviderKind::AzureOpenAi;
             let codec = if azure && self.attempt.strict && call.endpoint == Endpoint::Chat {
                 // What Azure adds to chunks is left out for those who want OpenAI's shapes only.
-                let source = Source::Like(sse::Decoder::default(), openai_like::Decoder::new(self.kind, Expect::default()));
+                let source =
+                    Source::Like(sse::Decoder::default(), openai_like::Decoder::new(self.kind, Expect::default()));
                 self.translate(platform, source, Shape::Chat, false)
             } else {
                 Codec::Pass(Pass::new(!call.include_usage, azure))
@@ -238,7 +241,7 @@ impl Run<'_> {
         let to = self.destination(&inlined);
         let Encoded { body, headers, drops, expect } = match self.wire {
             Wire::Anthropic => anthropic::encode_request(&request, &to),
-            Wire::Converse => bedrock_converse::encode_request(&request, &to),
+            Wire::Converse => bedrock_converse::request::encode_request(&request, &to),
             Wire::WatsonxChat => watsonx::encode_request(&request, &to),
             _ => openai_like::encode_request(&request, &to),
         }?;
@@ -248,7 +251,7 @@ impl Run<'_> {
             let source = match self.wire {
                 Wire::Anthropic => Source::Anthropic(sse::Decoder::default(), anthropic::Decoder::new(expect)),
                 Wire::Converse => {
-                    let decoder = Box::new(bedrock_converse::Decoder::new(expect));
+                    let decoder = Box::new(bedrock_converse::stream::Decoder::new(expect));
                     Source::Converse(eventstream::Decoder::default(), decoder)
                 }
                 _ => Source::Like(sse::Decoder::default(), openai_like::Decoder::new(self.kind, expect)),
@@ -268,7 +271,7 @@ impl Run<'_> {
     fn decode_chat<'b>(&self, bytes: &'b [u8], expect: &'b Expect) -> Result<chat::Answer<'b>, Failure> {
         match self.wire {
             Wire::Anthropic => anthropic::decode_response(bytes, expect),
-            Wire::Converse => bedrock_converse::decode_response(bytes, expect),
+            Wire::Converse => bedrock_converse::response::decode_response(bytes, expect),
             _ => openai_like::decode_response(self.kind, bytes, expect),
         }
     }
@@ -407,8 +410,17 @@ impl Run<'_> {
         };
         let mut headers = HeaderMap::with_capacity(draft.headers.len() + 6);
         headers.extend(draft.headers.iter().cloned());
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
         let identity = provider::Identity { credential: self.attempt.credential, settings, token, stream: call.stream };
-        provider::authenticate(self.kind, &identity, &Method::POST, &uri, &mut headers, &draft.body, platform.now_ms())?;
+        provider::authenticate(
+            self.kind,
+            &identity,
+            &Method::POST,
+            &uri,
+            &mut headers,
+            &draft.body,
+            platform.now_ms(),
+        )?;
         trace.calls += 1;
         trace.status = None;
         let departure = Departure {

@@ -27,7 +27,7 @@ def test_azure_chat(make):
     account = make("azure-openai")
     with azure(account) as client:
         answer = client.chat.completions.create(model="my deployment", messages=HI)
-        assert answer.choices[0].message.content == SAID
+        assert (answer.choices[0].message.content, answer.model) == (SAID, "gpt-4o-2024-11-20")
         assert answer.prompt_filter_results[0]["content_filter_results"]["hate"]["filtered"] is False
         assert answer.choices[0].content_filter_results["violence"]["severity"] == "safe"
         assert "/openai/deployments/my%20deployment/chat/completions?api-version=2024-10-21" in account.last()["path"]

@@ -249,8 +249,7 @@ pub(super) async fn available<P: Platform>(
         _ => None,
     };
     let mut headers = provider::models_headers(kind);
-    let identity =
-        provider::Identity { credential: &credential, settings, token: token.as_ref(), stream: false };
+    let identity = provider::Identity { credential: &credential, settings, token: token.as_ref(), stream: false };
     provider::authenticate(kind, &identity, &Method::GET, &uri, &mut headers, b"", platform.now_ms())?;
     exchange.line().attempts = 1;
     let departure = Departure { method: Method::GET, uri: &uri, private_allowed, headers, body: None };

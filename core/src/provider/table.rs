@@ -63,7 +63,7 @@ fn below(
 ) -> Outcome<Uri> {
     let path = match kind {
         ProviderKind::AzureOpenAi => azure_openai::path(settings, model, can, operation),
-        ProviderKind::Bedrock => bedrock::path(settings, model, can, operation),
+        ProviderKind::Bedrock => bedrock_path(model, operation),
         ProviderKind::WatsonxAi => watsonxai::path(settings, model, can, operation),
         ProviderKind::Anthropic => Ok(anthropic::path(operation).to_owned()),
         ProviderKind::OpenAi | ProviderKind::Cerebras | ProviderKind::Nim => {
@@ -71,6 +71,16 @@ fn below(
         }
     };
     url::join(base, &path?).map_err(unreachable)
+}
+
+fn bedrock_path(model: &str, operation: Operation) -> Outcome<String> {
+    let call = match operation {
+        Operation::Call(Endpoint::Chat, true) => bedrock::Call::ConverseStream,
+        Operation::Call(Endpoint::Chat | Endpoint::Completions, _) => bedrock::Call::Converse,
+        Operation::Call(Endpoint::Embeddings, _) => bedrock::Call::Invoke,
+        Operation::Models => return Ok(bedrock::MODELS_PATH.to_owned()),
+    };
+    bedrock::path(model, call).map_err(unreachable)
 }
 
 /// What a call proves itself with.
@@ -106,7 +116,10 @@ pub(crate) fn authenticate(
         ProviderKind::AzureOpenAi => azure_openai::headers(credential),
         ProviderKind::Anthropic => anthropic::headers(credential),
         ProviderKind::WatsonxAi => token.and_then(|token| watsonxai::headers(token.open(), *stream)),
-        ProviderKind::Bedrock => bedrock::headers(credential, settings, method, uri, headers, body, now_ms),
+        ProviderKind::Bedrock => {
+            let request = bedrock::Outgoing { method: method.as_str(), uri, headers, body };
+            bedrock::headers(credential, settings, &request, now_ms)
+        }
     };
     let proof = proof.ok_or_else(|| constant(ErrorCode::UpstreamAuthFailed).caused_by("credential lacks its key"))?;
     headers.extend(proof);
@@ -130,7 +143,7 @@ pub(crate) fn classify(kind: ProviderKind, status: StatusCode, headers: &HeaderM
     match kind {
         ProviderKind::OpenAi => openai_chat::classify(status, headers, body),
         ProviderKind::Anthropic => dialect::anthropic::classify(status, headers, body),
-        ProviderKind::Bedrock => dialect::bedrock_converse::classify(status, headers, body),
+        ProviderKind::Bedrock => dialect::bedrock_converse::response::classify(status, headers, body),
         ProviderKind::AzureOpenAi | ProviderKind::WatsonxAi | ProviderKind::Cerebras | ProviderKind::Nim => {
             dialect::openai_like::classify(kind, status, headers, body)
         }
@@ -148,7 +161,9 @@ pub(crate) fn models_address(
 ) -> Outcome<(Uri, bool)> {
     let refused = || constant(ErrorCode::UpstreamUnreachable).caused_by("base URL refused");
     let text = match kind {
-        ProviderKind::Bedrock => bedrock::models_base(settings).map(Cow::Owned),
+        ProviderKind::Bedrock if settings.get("base_url").is_none() => {
+            bedrock::default_models_base(settings).map(Cow::Owned)
+        }
         _ => base(kind, settings),
     };
     let base = url::judge(&text.ok_or_else(refused)?, allowed).map_err(|_| refused())?;
@@ -166,7 +181,7 @@ pub(crate) fn models_headers(kind: ProviderKind) -> HeaderMap {
 pub(crate) fn read_models(kind: ProviderKind, body: &[u8]) -> Option<Vec<(String, u64)>> {
     match kind {
         ProviderKind::Anthropic => dialect::anthropic::read_models(body).map(|list| list.models),
-        ProviderKind::Bedrock => bedrock::read_models(body),
+        ProviderKind::Bedrock => Some(bedrock::read_models(body)?.into_iter().map(|id| (id, 0)).collect()),
         ProviderKind::WatsonxAi => dialect::watsonx::read_models(body),
         ProviderKind::OpenAi | ProviderKind::AzureOpenAi | ProviderKind::Cerebras | ProviderKind::Nim => {
             openai_chat::read_models(body)

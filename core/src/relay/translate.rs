@@ -21,7 +21,7 @@ pub(crate) enum Source {
     /// Anthropic's Messages.
     Anthropic(sse::Decoder, anthropic::Decoder),
     /// Bedrock's ConverseStream.
-    Converse(eventstream::Decoder, Box<bedrock_converse::Decoder>),
+    Converse(eventstream::Decoder, Box<bedrock_converse::stream::Decoder>),
     /// Chats in OpenAI's shape, more or less.
     Like(sse::Decoder, openai_like::Decoder),
     /// Legacy completions in OpenAI's shape.

@@ -83,6 +83,13 @@ pub(crate) fn check<'a>(ask: &'a Ask<'a>) -> Checked<'a> {
         let message = "The API deployment for this resource does not exist.";
         return Err(ask.refuse(Problem::of(404, message).code("DeploymentNotFound"), false));
     }
+    // What stands behind a deployment is not in its name: the account says whether it reasons.
+    let model = match endpoint {
+        Endpoint::Embeddings => "text-embedding-3-small",
+        Endpoint::Chat | Endpoint::Completions if ask.settings.reasoning => "o4-mini-2025-04-16",
+        Endpoint::Chat | Endpoint::Completions => "gpt-4o-2024-11-20",
+    };
+    body.insert("model".to_owned(), json!(model));
     let checked = openai::check_body(endpoint, &body).and_then(|()| reasoning_rules(ask, endpoint, &body));
     checked.map_err(|refusal| openai::refused(ask, 400, &refusal))?;
     if endpoint == Endpoint::Chat && message::last_of_user(&body).starts_with("blocked:") {
@@ -130,7 +137,6 @@ fn is_dated(version: &str) -> bool {
         && date.bytes().enumerate().all(|(at, b)| if matches!(at, 4 | 7) { b == b'-' } else { b.is_ascii_digit() })
 }
 
-/// Which model stands behind a deployment is not in its name, so the account says whether it reasons.
 fn reasoning_rules(ask: &Ask<'_>, endpoint: Endpoint, body: &Map<String, Value>) -> Result<(), Refusal> {
     if !ask.settings.reasoning || endpoint != Endpoint::Chat {
         return Ok(());

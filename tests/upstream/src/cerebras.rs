@@ -7,11 +7,11 @@ use serde_json::{Map, Value, json};
 use crate::{
     answer::{Answer, header},
     dialect::{Ask, Checked, Problem, given, items, list, member, put, string},
-    openai::{self, Endpoint, Twist, chat, completions, message, models, shapes::*},
-    shape::{Kind, Refusal, Shape, UNKNOWN, needed, optional, set},
+    openai::{self, Endpoint, Route, Twist, chat, completions, message, shapes::*},
+    shape::{Kind, Refusal, Shape, UNKNOWN, needed, optional},
 };
 
-use Kind::{Bool, Either, Free, Int, List, Num, Object, OneOf, Rule, Tagged, Text};
+use Kind::{Bool, Either, Free, Int, List, Num, Object, OneOf, Tagged, Text};
 
 const OFFERED: &[&str] = &["gpt-oss-120b", "llama3.1-8b", "qwen-3-235b-a22b-instruct-2507", "zai-glm-4.6"];
 
@@ -35,16 +35,11 @@ static TWIST: Twist = Twist {
 
 /// Checks key, path and body.
 pub(crate) fn check<'a>(ask: &'a Ask<'a>) -> Checked<'a> {
-    let key = ask.key();
-    if !key.is_some_and(|key| ask.knows(key)) {
-        return Err(ask.refuse(Problem { status: 401, ..Problem::default() }, key.is_none()));
-    }
-    let endpoint = match (ask.path, ask.method()) {
-        ("/v1/models", "GET") => return Ok(Box::new(|_| models::list(ask, OFFERED))),
-        ("/v1/chat/completions", "POST") => Endpoint::Chat,
-        ("/v1/completions", "POST") => Endpoint::Completions,
-        // There are no embeddings, so their path is as unknown as any other.
-        _ => return Err(ask.refuse(Problem::of(404, "Unknown request URL.").code("not_found"), true)),
+    // There are no embeddings, so their path is as unknown as any other.
+    let endpoints = &[Endpoint::Chat, Endpoint::Completions];
+    let endpoint = match openai::route(ask, endpoints, Problem::of(404, "Unknown request URL.").code("not_found"))? {
+        Route::Models(id) => return Ok(Route::models(ask, id, OFFERED)),
+        Route::Body(endpoint) => endpoint,
     };
     let body = openai::parsed(ask)?;
     let checked = match endpoint {
@@ -139,16 +134,7 @@ fn trimmed(mut answer: Value) -> Value {
     if let Some(members) = answer.as_object_mut() {
         members.remove("service_tier");
     }
-    for choice in answer.get_mut("choices").and_then(Value::as_array_mut).into_iter().flatten() {
-        for part in ["message", "delta"] {
-            let Some(Value::Object(part)) = choice.get_mut(part) else { continue };
-            part.shift_remove("annotations");
-            // It has no refusals either: what they say is text.
-            if let Some(refusal) = part.shift_remove("refusal").filter(Value::is_string) {
-                part.insert("content".to_owned(), refusal);
-            }
-        }
-    }
+    openai::without_refusals(&mut answer);
     answer
 }
 
@@ -206,7 +192,7 @@ static CHAT: Shape = Shape(&[
     optional("service_tier", OneOf(&["auto", "default", "flex", "priority"])),
     STOP,
     optional("stream", Bool),
-    optional("stream_options", Object(&Shape(&[set("include_usage", Bool)]))),
+    USAGE_OPTION,
     optional("temperature", Num(0.0, 2.0)),
     optional("tool_choice", Either(&[OneOf(&["none", "auto", "required"]), Object(&NAMED_FUNCTION)])),
     optional("tools", List(&Object(&FUNCTION_TOOL), 1, 128)),
@@ -234,7 +220,7 @@ static COMPLETIONS: Shape = Shape(&[
     optional("seed", Int(i64::MIN, BIG)),
     STOP,
     optional("stream", Bool),
-    optional("stream_options", Object(&Shape(&[set("include_usage", Bool)]))),
+    USAGE_OPTION,
     optional("temperature", Num(0.0, 2.0)),
     optional("top_p", Num(0.0, 1.0)),
     optional("user", Text),
@@ -265,17 +251,5 @@ static INSTRUCTION: Shape = Shape(&[ROLE, NAME, needed("content", TEXT_OR_BARE_P
 
 const USER_PART: Kind = Tagged(
     "type",
-    &[
-        ("text", &BARE_TEXT_PART),
-        (
-            "image_url",
-            &Shape(&[
-                TYPE,
-                needed(
-                    "image_url",
-                    Object(&Shape(&[needed("url", Rule(image_url)), set("detail", OneOf(&["auto", "low", "high"]))])),
-                ),
-            ]),
-        ),
-    ],
+    &[("text", &BARE_TEXT_PART), ("image_url", &Shape(&[TYPE, needed("image_url", Object(&IMAGE_URL))]))],
 );

@@ -118,7 +118,7 @@ impl<'a> Ask<'a> {
     /// Refuses the call in the shape of its provider.
     pub(crate) fn refuse(&self, problem: Problem<'_>, violation: bool) -> Box<Refused> {
         let answer = self.provider.error(self, problem);
-        Box::new(Refused { answer, message: problem.message.unwrap_or_default().to_owned(), violation })
+        Box::new(Refused { answer, message: problem.message.unwrap_or("refused").to_owned(), violation })
     }
 
     /// The error that a step puts in a stream, and after how many events.
@@ -162,6 +162,18 @@ pub(crate) fn member<'a>(object: &'a Value, name: &str) -> &'a str {
 /// A member that is a list, or an empty one.
 pub(crate) fn list<'a>(object: &'a Value, name: &str) -> &'a [Value] {
     object.get(name).and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default()
+}
+
+/// The texts of a message or of a tool's result.
+pub(crate) fn texts(message: &Value) -> String {
+    match message.get("content") {
+        Some(Value::String(text)) => text.clone(),
+        Some(Value::Array(parts)) => {
+            let texts = parts.iter().filter(|part| member(part, "type") == "text");
+            texts.map(|part| member(part, "text")).collect::<Vec<_>>().join("\n")
+        }
+        _ => String::new(),
+    }
 }
 
 /// A member of a body that is a string, or nothing.

@@ -7,7 +7,7 @@ use serde_json::{Map, Value, json};
 use crate::{
     answer::{Answer, header},
     dialect::{Ask, Checked, Problem, count, given, items, put, string},
-    openai::{self, Endpoint, Twist, chat, completions, embeddings, message, models, shapes::*},
+    openai::{self, Endpoint, Route, Twist, chat, completions, embeddings, message, shapes::*},
     shape::{Kind, Refusal, Shape, needed, optional, set},
 };
 
@@ -39,16 +39,10 @@ static TWIST: Twist = Twist {
 
 /// Checks key, path and body.
 pub(crate) fn check<'a>(ask: &'a Ask<'a>) -> Checked<'a> {
-    let key = ask.key();
-    if !key.is_some_and(|key| ask.knows(key)) {
-        return Err(ask.refuse(Problem { status: 401, ..Problem::default() }, key.is_none()));
-    }
-    let endpoint = match (ask.path, ask.method()) {
-        ("/v1/models", "GET") => return Ok(Box::new(|_| models::list(ask, OFFERED))),
-        ("/v1/chat/completions", "POST") => Endpoint::Chat,
-        ("/v1/completions", "POST") => Endpoint::Completions,
-        ("/v1/embeddings", "POST") => Endpoint::Embeddings,
-        _ => return Err(ask.refuse(Problem { status: 404, message: Some("no such path"), ..Problem::default() }, true)),
+    let endpoints = &[Endpoint::Chat, Endpoint::Completions, Endpoint::Embeddings];
+    let endpoint = match openai::route(ask, endpoints, Problem { status: 404, ..Problem::default() })? {
+        Route::Models(id) => return Ok(Route::models(ask, id, OFFERED)),
+        Route::Body(endpoint) => endpoint,
     };
     let body = openai::parsed(ask)?;
     let table = match endpoint {
@@ -68,7 +62,7 @@ pub(crate) fn check<'a>(ask: &'a Ask<'a>) -> Checked<'a> {
     };
     checked.map_err(|refusal| openai::refused(ask, 400, &refusal))?;
     if !ask.offers(string(&body, "model")) {
-        return Err(ask.refuse(Problem { status: 404, message: Some("unknown model"), ..Problem::default() }, false));
+        return Err(ask.refuse(Problem { status: 404, ..Problem::default() }, false));
     }
     Ok(openai::accept(ask, endpoint, body, &TWIST))
 }
@@ -137,17 +131,12 @@ fn as_vllm(mut answer: Value) -> Value {
         members.remove("service_tier");
         members.remove("system_fingerprint");
     }
+    openai::without_refusals(&mut answer);
     let whole = answer.get("object") == Some(&json!("chat.completion"));
     for choice in answer.get_mut("choices").and_then(Value::as_array_mut).into_iter().flatten() {
-        for part in ["message", "delta"] {
-            let Some(Value::Object(part)) = choice.get_mut(part) else { continue };
-            part.shift_remove("annotations");
-            if let Some(refusal) = part.shift_remove("refusal").filter(Value::is_string) {
-                part.insert("content".to_owned(), refusal);
-            }
-            if !part.contains_key("tool_calls") && !part.is_empty() && !whole {
-                part.insert("tool_calls".to_owned(), json!([]));
-            }
+        let delta = choice.get_mut("delta").and_then(Value::as_object_mut);
+        if let Some(delta) = delta.filter(|delta| !delta.is_empty() && !delta.contains_key("tool_calls")) {
+            delta.insert("tool_calls".to_owned(), json!([]));
         }
         if whole {
             put(choice, "stop_reason", Value::Null);
@@ -182,7 +171,7 @@ static CHAT: Shape = Shape(&[
     optional("seed", Int(i64::MIN, BIG)),
     STOP,
     optional("stream", Bool),
-    optional("stream_options", Object(&Shape(&[set("include_usage", Bool)]))),
+    USAGE_OPTION,
     optional("temperature", Num(0.0, 2.0)),
     optional("tool_choice", Either(&[OneOf(&["none", "auto", "required"]), Object(&NAMED_FUNCTION)])),
     optional("tools", List(&Object(&LOOSE_FUNCTION_TOOL), 1, 128)),
@@ -202,7 +191,7 @@ static COMPLETIONS: Shape = Shape(&[
     optional("seed", Int(i64::MIN, BIG)),
     STOP,
     optional("stream", Bool),
-    optional("stream_options", Object(&Shape(&[set("include_usage", Bool)]))),
+    USAGE_OPTION,
     optional("temperature", Num(0.0, 2.0)),
     optional("top_p", Num(0.0, 1.0)),
 ]);

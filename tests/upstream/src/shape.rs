@@ -285,6 +285,8 @@ fn either(kinds: &[Kind], value: &Value, path: &str, made: bool) -> Result<(), R
         match kind.walk(value, path, made) {
             Ok(()) => return Ok(()),
             Err(refusal) if refusal.code == Some(WRONG_TYPE) && refusal.param.as_deref() == Some(path) => {}
+            // Rules among several kinds are for texts.
+            Err(_) if matches!(kind, Kind::Rule(_)) && !value.is_string() => {}
             // An objection to a value says more than one to a type.
             Err(_) if objection.as_ref().is_some_and(|earlier| earlier.code != Some(WRONG_TYPE)) => {}
             Err(refusal) => objection = Some(refusal),

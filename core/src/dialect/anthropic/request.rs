@@ -422,3 +422,6 @@ fn limit_caching(body: &mut Body<'_>, can: &Capabilities, drops: &mut Drops) {
         drops.note("cache_control");
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -287,3 +287,6 @@ pub(crate) fn read_models(body: &[u8]) -> Option<Models> {
     }
     Some(Models { models, has_more: list.has_more.unwrap_or(false) })
 }
+
+#[cfg(test)]
+mod tests;

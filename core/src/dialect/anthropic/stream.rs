@@ -360,3 +360,6 @@ fn unread(text: &str) -> Read {
         Some(_) => Ok(()),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -218,13 +218,13 @@ fn cases(folder: &str) -> Vec<(PathBuf, Value)> {
 #[test]
 fn every_exchange_is_as_recorded() {
     let mut played = 0;
-    for folder in ["anthropic"] {
+    for folder in ["anthropic", "edge"] {
         for (folder, case) in cases(folder) {
             play(&folder, &case);
             played += 1;
         }
     }
-    assert!(played >= 35, "only {played} were found");
+    assert!(played >= 110, "only {played} were found");
 }
 
 /// What the gateway refuses before this dialect is asked.

@@ -54,7 +54,8 @@ pub(crate) fn encode_request(request: &Request<'_>, to: &Destination<'_>) -> Out
         }
     }
     body.raw("}");
-    let expect = Expect { json_tool: plan.json_tool(), no_tools: plan.no_tools, renamed: names.renamed() };
+    let expect =
+        Expect { json_tool: plan.json_tool(), no_tools: plan.no_tools, renamed: names.renamed(), ..Expect::default() };
     Ok(Encoded { body: Bytes::from(body.into_bytes()), headers: Vec::new(), drops, expect })
 }
 

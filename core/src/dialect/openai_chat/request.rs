@@ -7,8 +7,8 @@ use serde_json::value::RawValue;
 
 pub(crate) use self::decode::decode_request;
 
-use crate::error::{ErrorCode, Failure, Outcome};
 use crate::chat::Drops;
+use crate::error::{ErrorCode, Failure, Outcome};
 use crate::json::{self, Edit, JsonError, Object};
 use crate::model::{Capabilities, MaxTokensParameter};
 use crate::provider::Endpoint;

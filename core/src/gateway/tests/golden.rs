@@ -13,10 +13,11 @@ const FOLDERS: &[(&str, usize)] = &[
     ("anthropic", 35),
     ("azure_openai", 11),
     ("watsonxai", 25),
+    ("bedrock", 35),
     ("cerebras", 9),
     ("nim", 8),
     ("gateway", 10),
-    ("edge", 60),
+    ("edge", 90),
 ];
 
 fn root() -> PathBuf {
@@ -183,6 +184,15 @@ impl Case {
         let status = u64::from(response.status().as_u16());
         let headers = response.headers().clone();
         let (_, text) = bench.read(response);
+        if let Some(file) = want["body_file"].as_str() {
+            let recorded = payloads(&fs::read_to_string(self.folder.join(file)).unwrap());
+            if let Some(error) = before_content(&recorded) {
+                // Nothing was sent yet: the gateway tells the failure by its status.
+                assert!(status >= 400, "{name}: status {status}");
+                assert_eq!(serde_json::from_str::<Value>(&text).unwrap(), *error, "{name}: body");
+                return;
+            }
+        }
         assert_eq!(status, want["status"], "{name}: status; {text}");
         for (header, value) in want["headers"].as_object().into_iter().flatten() {
             let seen = headers.get(header.as_str()).and_then(|v| v.to_str().ok()).unwrap_or_default();
@@ -233,6 +243,17 @@ impl Case {
         }
         assert_eq!(body, want["body"], "{name}: upstream body");
     }
+}
+
+/// The error of a recorded stream that has nothing but roles before it.
+fn before_content(recorded: &[Value]) -> Option<&Value> {
+    let (last, before) = recorded.split_last()?;
+    let says = |payload: &Value| {
+        let choice = &payload["choices"][0];
+        let empty = |member: (&String, &Value)| member.0 == "role" || member.1 == "" || member.1.is_null();
+        !choice["finish_reason"].is_null() || !choice["delta"].as_object().is_some_and(|delta| delta.iter().all(empty))
+    };
+    (last.get("error").is_some() && !before.iter().any(says)).then_some(last)
 }
 
 /// Where an answer's id is the gateway's own, any will do.

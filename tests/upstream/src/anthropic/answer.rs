@@ -4,7 +4,7 @@ use serde_json::{Map, Value, json};
 
 use crate::{
     answer::{Answer, named_event},
-    dialect::{Ask, count, flag, items, list, member, put, string, usage},
+    dialect::{Ask, count, flag, items, list, member, put, string, texts, usage},
     mind::{Asked, Choice, Format, Said, Tool, Why},
     step::Step,
     text,
@@ -161,8 +161,8 @@ fn asked(body: &Map<String, Value>) -> Asked<'_> {
     let choice = body.get("tool_choice").unwrap_or(&Value::Null);
     let schema = body.get("output_config").and_then(|config| config.pointer("/format/schema"));
     Asked {
-        tool_said: results.last().filter(|_| only_results).map(|result| spoken(result)),
-        user: users.map(spoken).find(|text| !text.is_empty()).unwrap_or_default(),
+        tool_said: results.last().filter(|_| only_results).map(|result| texts(result)),
+        user: users.map(texts).find(|text| !text.is_empty()).unwrap_or_default(),
         tools: items(body, "tools")
             .iter()
             .map(|tool| Tool {
@@ -182,18 +182,6 @@ fn asked(body: &Map<String, Value>) -> Asked<'_> {
         stop: items(body, "stop_sequences").iter().filter_map(Value::as_str).collect(),
         most: count(body, "max_tokens"),
         thinks: body.get("thinking").is_some_and(|thinking| matches!(member(thinking, "type"), "enabled" | "adaptive")),
-    }
-}
-
-/// The texts of a message or of a result.
-fn spoken(message: &Value) -> String {
-    match message.get("content") {
-        Some(Value::String(text)) => text.clone(),
-        Some(Value::Array(blocks)) => {
-            let texts = blocks.iter().filter(|block| member(block, "type") == "text");
-            texts.map(|block| member(block, "text")).collect::<Vec<_>>().join("\n")
-        }
-        _ => String::new(),
     }
 }
 

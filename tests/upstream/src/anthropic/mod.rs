@@ -8,7 +8,7 @@ mod shapes;
 
 use serde_json::{Value, json};
 
-pub(crate) use rules::generation;
+pub(crate) use rules::{NO_PREFILL, PREFILLED, generation};
 
 use crate::{
     answer::{Answer, header},

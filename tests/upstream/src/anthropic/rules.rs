@@ -13,6 +13,11 @@ use crate::{
 /// Breakpoints of the cache that a request may hold.
 const MAX_BREAKPOINTS: usize = 4;
 
+/// The generation from which a conversation must end with the user, and what is said if it does not.
+pub(crate) const NO_PREFILL: (u32, u32) = (4, 6);
+pub(crate) const PREFILLED: &str =
+    "This model does not support assistant message prefill. The conversation must end with a user message.";
+
 type Checked = Result<(), Refusal>;
 
 pub(super) fn check(body: &Map<String, Value>, version: Version) -> Checked {
@@ -33,7 +38,7 @@ pub(super) fn check(body: &Map<String, Value>, version: Version) -> Checked {
     last_turn(messages, generation)
 }
 
-/// `claude-sonnet-4-6` is (4, 6), `claude-3-7-sonnet-20250219` is (3, 7); a name without numbers counts as the last that takes everything.
+/// `claude-sonnet-4-6` is (4, 6), `claude-3-7-sonnet-20250219` is (3, 7); a name without numbers counts as (4, 6).
 pub(crate) fn generation(model: &str) -> (u32, u32) {
     let mut numbers =
         model.split(['-', '.', '@', ':']).filter_map(|part| part.parse::<u32>().ok()).filter(|n| *n < 100);
@@ -58,7 +63,8 @@ fn sampling(body: &Map<String, Value>, version: Version, generation: (u32, u32))
             return Err(Refusal::plain(name, &format!("`{name}` is deprecated for this model.")));
         }
     }
-    if given(body, "temperature") && given(body, "top_p") && generation >= (4, 5) {
+    // Reported since Opus 4.1.
+    if given(body, "temperature") && given(body, "top_p") && generation >= (4, 1) {
         let message = "`temperature` and `top_p` cannot both be specified for this model. Please use only one.";
         return Err(Refusal::plain("top_p", message));
     }
@@ -279,11 +285,8 @@ fn one_block(block: &Value, role: &str, version: Version) -> Result<(), &'static
 
 fn last_turn(messages: &[Value], generation: (u32, u32)) -> Checked {
     let Some(last) = messages.last().filter(|last| member(last, "role") == "assistant") else { return Ok(()) };
-    // Which models still take a prefill is reported for single ones only.
-    if generation >= (4, 7) {
-        let message =
-            "This model does not support assistant message prefill. The conversation must end with a user message.";
-        return Err(Refusal::plain("messages", message));
+    if generation >= NO_PREFILL {
+        return Err(Refusal::plain("messages", PREFILLED));
     }
     let blocks = list(last, "content").last().filter(|block| member(block, "type") == "text");
     let said = blocks.map_or_else(|| member(last, "content"), |block| member(block, "text"));

@@ -223,7 +223,7 @@ rule!(user_id, "user_id appears to contain an email address or a phone number", 
         id.len() <= 256 && !id.split_once('@').is_some_and(|(_, host)| host.contains('.')) && !phone
     })
 });
-// The SDK adds `additionalProperties: false` to every object before it sends a schema.
+// Documented, and the SDK adds it to every object before it sends a schema.
 rule!(closed_schema, "For 'object' type, 'additionalProperties' must be explicitly set to false", is_closed);
 
 fn is_closed(schema: &Value) -> bool {

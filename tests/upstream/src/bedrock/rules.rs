@@ -192,6 +192,7 @@ fn family(id: &str, body: &Map<String, Value>) -> Checked {
     let said = |message: &str| refuse(&format!("The model returned the following errors: {message}"));
     let name = id.rsplit("claude").next().unwrap_or_default();
     let generation = anthropic::generation(name);
+    // Claude refuses both at once from 4.1 on, here too by reports; whether for every model is not known, so it passes.
     let sampling = ["temperature", "topP"].into_iter().find(|name| inference.get(name).is_some());
     if let Some(name) = sampling.filter(|_| generation >= (4, 7)) {
         return said(&format!("`{name}` is deprecated for this model."));
@@ -221,6 +222,9 @@ fn family(id: &str, body: &Map<String, Value>) -> Checked {
         _ => {}
     }
     let last = items(body, "messages").last().filter(|last| role(last) == "assistant");
+    if last.is_some() && generation >= anthropic::NO_PREFILL {
+        return said(anthropic::PREFILLED);
+    }
     let text =
         last.and_then(|last| list(last, "content").last()).map(|block| member(block, "text")).unwrap_or_default();
     if text.ends_with(char::is_whitespace) {

@@ -3,7 +3,7 @@
 use serde_json::{Map, Value};
 
 use crate::{
-    dialect::{items, list, member},
+    dialect::{items, list, member, texts},
     shape::Refusal,
     text,
 };
@@ -48,7 +48,7 @@ pub(crate) fn check_order(messages: &[Value]) -> Result<(), Refusal> {
 /// The text of the last message, with its role.
 pub(super) fn last(body: &Map<String, Value>) -> (&str, String) {
     match items(body, "messages").last() {
-        Some(message) => (member(message, "role"), content(message)),
+        Some(message) => (member(message, "role"), texts(message)),
         None => ("", String::new()),
     }
 }
@@ -56,7 +56,7 @@ pub(super) fn last(body: &Map<String, Value>) -> (&str, String) {
 /// The text of the last message of the user.
 pub(crate) fn last_of_user(body: &Map<String, Value>) -> String {
     let mut backwards = items(body, "messages").iter().rev();
-    backwards.find(|message| member(message, "role") == "user").map(content).unwrap_or_default()
+    backwards.find(|message| member(message, "role") == "user").map(texts).unwrap_or_default()
 }
 
 /// A plausible number of prompt tokens: the texts, a few for each message, many for each picture or file.
@@ -65,7 +65,7 @@ pub(super) fn prompt_tokens(body: &Map<String, Value>) -> u64 {
         let other_parts = message.get("content").and_then(Value::as_array).into_iter().flatten();
         let heavy = other_parts.filter(|part| !matches!(member(part, "type"), "text" | "refusal")).count();
         let calls = list(message, "tool_calls").iter().map(|call| text::tokens(&call.to_string())).sum::<u64>();
-        3 + text::tokens(&content(message)) + calls + 85 * u64::try_from(heavy).unwrap_or_default()
+        3 + text::tokens(&texts(message)) + calls + 85 * u64::try_from(heavy).unwrap_or_default()
     };
     let tools = body.get("tools").or_else(|| body.get("functions")).map_or(0, |tools| text::tokens(&tools.to_string()));
     3 + tools + items(body, "messages").iter().map(one).sum::<u64>()
@@ -78,18 +78,7 @@ pub(super) fn effort(body: &Map<String, Value>) -> Option<&str> {
 
 /// Whether any message says "json", as JSON mode demands.
 pub(super) fn mention_json(body: &Map<String, Value>) -> bool {
-    items(body, "messages").iter().any(|message| content(message).to_ascii_lowercase().contains("json"))
-}
-
-fn content(message: &Value) -> String {
-    match message.get("content") {
-        Some(Value::String(text)) => text.clone(),
-        Some(Value::Array(parts)) => {
-            let texts = parts.iter().filter(|part| member(part, "type") == "text");
-            texts.map(|part| member(part, "text")).collect::<Vec<_>>().join("\n")
-        }
-        _ => String::new(),
-    }
+    items(body, "messages").iter().any(|message| texts(message).to_ascii_lowercase().contains("json"))
 }
 
 fn unanswered(waiting: &[&str], asked_at: usize) -> Result<(), Refusal> {

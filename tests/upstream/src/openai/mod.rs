@@ -61,6 +61,23 @@ pub(crate) enum Endpoint {
     Embeddings,
 }
 
+/// Where a call goes.
+pub(crate) enum Route<'a> {
+    /// The list of models, or one of them.
+    Models(Option<&'a str>),
+    Body(Endpoint),
+}
+
+impl<'a> Route<'a> {
+    /// What answers a call that has no body.
+    pub(crate) fn models(ask: &'a Ask<'a>, id: Option<&'a str>, offered: &'static [&'static str]) -> Reply<'a> {
+        Box::new(move |_| match id {
+            Some(id) => models::one(ask, id),
+            None => models::list(ask, offered),
+        })
+    }
+}
+
 static TWIST: Twist = Twist {
     reasoning: None,
     call: "call_",
@@ -115,6 +132,33 @@ pub(crate) fn check<'a>(ask: &'a Ask<'a>) -> Checked<'a> {
     check_body(endpoint, &body).map_err(|refusal| refused(ask, 400, &refusal))?;
     known(ask, string(&body, "model"))?;
     Ok(accept(ask, endpoint, body, &TWIST))
+}
+
+/// What a call is for, where a provider has OpenAI's paths and keys; `unknown` refuses any other path.
+pub(crate) fn route<'a>(
+    ask: &'a Ask<'a>,
+    endpoints: &[Endpoint],
+    unknown: Problem<'_>,
+) -> Result<Route<'a>, Box<Refused>> {
+    let key = ask.key();
+    if !key.is_some_and(|key| ask.knows(key)) {
+        return Err(ask.refuse(Problem { status: 401, ..Problem::default() }, key.is_none()));
+    }
+    let endpoint = match (ask.path, ask.method()) {
+        ("/v1/models", "GET") => return Ok(Route::Models(None)),
+        ("/v1/chat/completions", "POST") => Some(Endpoint::Chat),
+        ("/v1/completions", "POST") => Some(Endpoint::Completions),
+        ("/v1/embeddings", "POST") => Some(Endpoint::Embeddings),
+        (path, "GET") => match path.strip_prefix("/v1/models/") {
+            Some(id) if ask.offers(id) => return Ok(Route::Models(Some(id))),
+            _ => None,
+        },
+        _ => None,
+    };
+    match endpoint {
+        Some(endpoint) if endpoints.contains(&endpoint) => Ok(Route::Body(endpoint)),
+        _ => Err(ask.refuse(unknown, true)),
+    }
 }
 
 /// The tables and rules of OpenAI's own bodies.
@@ -175,6 +219,19 @@ pub(crate) fn error(ask: &Ask<'_>, problem: Problem<'_>) -> Answer {
     };
     let kind = "invalid_request_error";
     shaped(status, &json!({"message": message, "type": kind, "param": param, "code": code}))
+}
+
+/// Takes out of messages and deltas what only OpenAI has; what a refusal says is text elsewhere.
+pub(crate) fn without_refusals(answer: &mut Value) {
+    for choice in answer.get_mut("choices").and_then(Value::as_array_mut).into_iter().flatten() {
+        for part in ["message", "delta"] {
+            let Some(Value::Object(part)) = choice.get_mut(part) else { continue };
+            part.shift_remove("annotations");
+            if let Some(refusal) = part.shift_remove("refusal").filter(Value::is_string) {
+                part.insert("content".to_owned(), refusal);
+            }
+        }
+    }
 }
 
 /// A usage without any details.

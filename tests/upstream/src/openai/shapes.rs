@@ -129,6 +129,10 @@ pub(crate) const PROMPT: Kind =
     Either(&[Text, List(&Text, 1, 2048), List(&TOKEN, 1, MANY), List(&List(&TOKEN, 1, MANY), 1, 2048)]);
 pub(crate) const RESPONSE_FORMAT: Kind =
     Tagged("type", &[("text", &BARE), ("json_object", &BARE), ("json_schema", &JSON_SCHEMA)]);
+/// `stream_options` without what only OpenAI has.
+pub(crate) const USAGE_OPTION: Member = optional("stream_options", Object(&Shape(&[set("include_usage", Bool)])));
+pub(crate) static IMAGE_URL: Shape =
+    Shape(&[needed("url", Rule(image_url)), set("detail", OneOf(&["auto", "low", "high"]))]);
 pub(crate) const TEXT_OR_BARE_PARTS: Kind =
     Either(&[Text, List(&Tagged("type", &[("text", &BARE_TEXT_PART)]), 1, MANY)]);
 pub(crate) static BARE_TEXT_PART: Shape = Shape(&[TYPE, needed("text", Text)]);
