@@ -8,5 +8,6 @@ pub(crate) mod bedrock_invoke;
 pub(crate) mod failure;
 pub(crate) mod nim_embeddings;
 pub(crate) mod openai_chat;
+pub(crate) mod openai_completions;
 pub(crate) mod openai_like;
 pub(crate) mod watsonx;
