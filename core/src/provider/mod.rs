@@ -171,17 +171,6 @@ impl ProviderKind {
     }
 }
 
-/// The answer to a call of an endpoint that a provider type does not have. No call is made.
-pub(crate) fn unsupported_endpoint(kind: ProviderKind, endpoint: Endpoint) -> Failure {
-    let hint = match endpoint {
-        // Every type has chats.
-        Endpoint::Completions => " Use /v1/chat/completions.",
-        Endpoint::Chat | Endpoint::Embeddings => "",
-    };
-    let message = format!("Provider type '{}' does not support /v1{}.{hint}", kind.as_str(), endpoint.path());
-    Failure::new(ErrorCode::UnsupportedEndpoint, message).with_param("model")
-}
-
 const APIKEY: Field = Field { name: "apikey", required: true, rule: Rule::Credential };
 const BASE_URL: Field = Field { name: "base_url", required: false, rule: Rule::Url };
 
