@@ -16,6 +16,7 @@ use crate::chat::{self, Destination, Drops, Encoded, Expect, Inlined};
 use crate::config::Target;
 use crate::dialect::failure::{constant, tells};
 use crate::dialect::openai_chat::{self, Call, Encoder, Envelope, Shape};
+use crate::dialect::watsonx::generation::GenerationCall;
 use crate::dialect::{
     anthropic, bedrock_converse, bedrock_invoke, nim_embeddings, openai_completions, openai_like, watsonx,
 };
@@ -168,7 +169,8 @@ impl Attempt<'_> {
         match wire {
             Wire::Pass => run.pass(platform, trace).await,
             Wire::Anthropic | Wire::Converse | Wire::WatsonxChat | Wire::Like => run.chat(platform, trace).await,
-            Wire::Generation | Wire::Completions => Err(Failure::internal("stub")),
+            Wire::Generation => run.generation(platform, trace).await,
+            Wire::Completions => run.completions(platform, trace).await,
             Wire::Invoke | Wire::Watsonx | Wire::Nim => run.embeddings(platform, trace).await,
         }
     }
@@ -353,6 +355,66 @@ impl Run<'_> {
         }
         let (body, usage) = answer.write(&call.model)?;
         Ok(Answer::Whole(body, usage))
+    }
+
+    /// Text generation of watsonx.ai: a call for each prompt.
+    async fn generation<P: Platform>(&self, platform: &P, trace: &mut Trace) -> Outcome<Answer<P>> {
+        let request = openai_completions::decode_request(self.attempt.call.object())?;
+        let inlined = Inlined::default();
+        let watsonx::generation::Batch { calls, headers, drops } =
+            watsonx::generation::encode(&request, &self.destination(&inlined))?;
+        self.note(&drops, trace)?;
+        let draft = |call: &GenerationCall<'_>| Draft { body: call.body.clone(), headers: headers.clone() };
+        if let (true, Some(call)) = (self.attempt.call.stream, calls.first()) {
+            let upstream = self.send(platform, trace, &draft(call)).await?;
+            let decoder = watsonx::generation::Decoder::new(call.echo);
+            let source = Source::Generation(sse::Decoder::default(), decoder);
+            let codec = self.translate(platform, source, Shape::Completion, false);
+            return self.stream(platform, upstream, codec).await;
+        }
+        let runs = calls.iter().map(|call| {
+            let draft = draft(call);
+            async move { (call, self.one(platform, &draft).await) }
+        });
+        let mut runs = stream::iter(runs).buffered(limits::CALLS_AT_ONCE);
+        let mut choices = Vec::with_capacity(calls.len());
+        let mut usage: Option<Usage> = None;
+        while let Some((call, (seen, outcome))) = runs.next().await {
+            trace.merge(seen);
+            let (_, bytes) = outcome?;
+            let text = watsonx::generation::decode(&bytes, call.echo)?;
+            trace.upstream_model = text.model;
+            trace.native_finish = text.choice.finish.native.clone().or_else(|| trace.native_finish.take());
+            usage = match (usage, text.usage) {
+                (Some(before), Some(more)) => Some(before.plus(&more)),
+                (before, more) => before.or(more),
+            };
+            choices.push(text.choice);
+        }
+        let envelope = self.envelope(platform, false);
+        let model = &self.attempt.call.model;
+        let body = openai_completions::encode_response(&envelope.id, envelope.created, model, &choices, usage);
+        Ok(Answer::Whole(body, usage))
+    }
+
+    /// Legacy completions in OpenAI's shape, under the client's name of the model.
+    async fn completions<P: Platform>(&self, platform: &P, trace: &mut Trace) -> Outcome<Answer<P>> {
+        let call = self.attempt.call;
+        let request = openai_completions::decode_request(call.object())?;
+        let inlined = Inlined::default();
+        let Encoded { body, headers, drops, .. } =
+            openai_completions::encode_request(&request, &self.destination(&inlined))?;
+        self.note(&drops, trace)?;
+        let upstream = self.send(platform, trace, &Draft { body, headers }).await?;
+        if call.stream {
+            let source = Source::Completions(sse::Decoder::default(), openai_completions::Decoder::new(self.kind));
+            let codec = self.translate(platform, source, Shape::Completion, false);
+            return self.stream(platform, upstream, codec).await;
+        }
+        let (_, bytes) = self.whole(platform, upstream).await?;
+        let whole = openai_completions::decode_response(self.kind, &bytes, &call.model)?;
+        trace.upstream_model = whole.model;
+        Ok(Answer::Whole(whole.body, whole.usage))
     }
 
     /// One call of several, from its sending to its whole answer.
