@@ -315,3 +315,6 @@ fn content_refused(place: String, what: &'static str) -> Failure {
 fn value_refused(param: &'static str, what: &'static str) -> Failure {
     Failure::new(ErrorCode::UnsupportedValue, what).with_param(param)
 }
+
+#[cfg(test)]
+mod tests;

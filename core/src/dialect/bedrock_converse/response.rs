@@ -228,3 +228,6 @@ fn by_name(name: &str) -> Option<ErrorCode> {
 fn report(error: &ErrorBody<'_>) -> Report {
     Report { message: error.message.as_ref().map(|text| text.0.clone().into_owned()), ..Report::default() }
 }
+
+#[cfg(test)]
+mod tests;
