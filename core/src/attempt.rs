@@ -64,6 +64,8 @@ pub(crate) struct Trace {
     pub upstream_model: Option<String>,
     /// The provider's own word for why the answer ended, if ours cannot say it.
     pub native_finish: Option<String>,
+    /// Tokens that stood for the credential: no error may tell of them.
+    pub tokens: Vec<Secret>,
 }
 
 /// The provider's id of its request, for its support.
@@ -81,6 +83,7 @@ impl Trace {
         self.calls += other.calls;
         self.status = other.status.or(self.status);
         self.request_id = other.request_id.or_else(|| self.request_id.take());
+        self.tokens.extend(other.tokens);
     }
 
     /// Puts what clients may know into the headers of an answer.
@@ -213,19 +216,28 @@ impl Run<'_> {
         self.note(&drops, trace)?;
         let draft = Draft { body, headers: Vec::new() };
         let upstream = self.send(platform, trace, &draft).await?;
+        let azure = self.kind == ProviderKind::AzureOpenAi;
+        // What Azure adds is left out for those who want OpenAI's shapes only.
+        let plain = azure && self.attempt.strict && call.endpoint == Endpoint::Chat;
+        let legacy_functions = call.object().get("functions").is_some();
         if call.stream {
-            let azure = self.kind == ProviderKind::AzureOpenAi;
-            let codec = if azure && self.attempt.strict && call.endpoint == Endpoint::Chat {
-                // What Azure adds to chunks is left out for those who want OpenAI's shapes only.
+            let codec = if plain {
                 let source =
                     Source::Like(sse::Decoder::default(), openai_like::Decoder::new(self.kind, Expect::default()));
-                self.translate(platform, source, Shape::Chat, false)
+                self.translate(platform, source, Shape::Chat, legacy_functions)
             } else {
                 Codec::Pass(Pass::new(!call.include_usage, azure))
             };
-            return self.stream(platform, upstream, codec).await;
+            return self.stream(platform, trace, upstream, codec).await;
         }
         let (_, bytes) = self.whole(platform, upstream).await?;
+        if plain {
+            let expect = Expect::default();
+            let answer = openai_like::decode_response(self.kind, &bytes, &expect)?;
+            trace.upstream_model = answer.identity.model.as_deref().map(str::to_owned);
+            let body = openai_chat::encode_response(&answer, &self.envelope(platform, legacy_functions));
+            return Ok(Answer::Whole(Bytes::from(body), answer.usage));
+        }
         let (usage, model) = openai_chat::read_answer(call.endpoint, &bytes)?;
         trace.upstream_model = model;
         Ok(Answer::Whole(bytes, usage))
@@ -259,7 +271,7 @@ impl Run<'_> {
                 _ => Source::Like(sse::Decoder::default(), openai_like::Decoder::new(self.kind, expect)),
             };
             let codec = self.translate(platform, source, Shape::Chat, request.legacy_functions);
-            return self.stream(platform, upstream, codec).await;
+            return self.stream(platform, trace, upstream, codec).await;
         }
         let (_, bytes) = self.whole(platform, upstream).await?;
         let answer = self.decode_chat(&bytes, &expect)?;
@@ -370,7 +382,7 @@ impl Run<'_> {
             let decoder = watsonx::generation::Decoder::new(call.echo);
             let source = Source::Generation(sse::Decoder::default(), decoder);
             let codec = self.translate(platform, source, Shape::Completion, false);
-            return self.stream(platform, upstream, codec).await;
+            return self.stream(platform, trace, upstream, codec).await;
         }
         let runs = calls.iter().map(|call| {
             let draft = draft(call);
@@ -409,7 +421,7 @@ impl Run<'_> {
         if call.stream {
             let source = Source::Completions(sse::Decoder::default(), openai_completions::Decoder::new(self.kind));
             let codec = self.translate(platform, source, Shape::Completion, false);
-            return self.stream(platform, upstream, codec).await;
+            return self.stream(platform, trace, upstream, codec).await;
         }
         let (_, bytes) = self.whole(platform, upstream).await?;
         let whole = openai_completions::decode_response(self.kind, &bytes, &call.model)?;
@@ -441,13 +453,17 @@ impl Run<'_> {
         let settings = &attempt.target.provider.settings;
         let (gateway, credential) = (attempt.gateway, attempt.credential);
         let token = token::bearer(gateway, platform, settings, credential, self.deadline).await?;
+        trace.tokens.push(token.clone());
         let sent = self.send_with(platform, trace, draft, Some(&token)).await;
         if trace.status != Some(401) {
             return sent;
         }
         // It may have been revoked: one more try, with another token or not at all.
         match token::another(gateway, platform, settings, credential, &token, self.deadline).await {
-            Ok(Some(fresh)) => self.send_with(platform, trace, draft, Some(&fresh)).await,
+            Ok(Some(fresh)) => {
+                trace.tokens.push(fresh.clone());
+                self.send_with(platform, trace, draft, Some(&fresh)).await
+            }
             Ok(None) | Err(_) => sent,
         }
     }
@@ -525,6 +541,7 @@ impl Run<'_> {
     async fn stream<P: Platform>(
         &self,
         platform: &P,
+        trace: &Trace,
         response: http::Response<Upstream<P>>,
         codec: Codec,
     ) -> Outcome<Answer<P>> {
@@ -536,7 +553,7 @@ impl Run<'_> {
         }
         let relay = Relay::new(Setup {
             codec,
-            secrets: self.attempt.credential.values().cloned().collect(),
+            secrets: self.attempt.credential.values().chain(&trace.tokens).cloned().collect(),
             now_ms: platform.now_ms(),
             deadline_ms: self.total,
             timeouts: self.attempt.gateway.deployment.timeouts,

@@ -72,8 +72,6 @@ pub const INPUTS: usize = 2_048;
 pub const PROMPT_CALLS: usize = 100;
 /// Longest `innererror` of Azure OpenAI that is passed on, in bytes.
 pub const INNER_ERROR_BYTES: usize = 4 << 10;
-/// Entries of `input` in a request for embeddings, as OpenAI has it.
-pub const EMBED_INPUTS: usize = 2_048;
 /// Largest answer that is put together from vectors, in bytes.
 pub const EMBED_ANSWER_BYTES: usize = 32 << 20;
 

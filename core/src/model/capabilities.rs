@@ -202,7 +202,7 @@ impl Capabilities {
         let mut known = Self::guess(kind, base.unwrap_or(id));
         known.deployment = kind == ProviderKind::WatsonxAi && is_deployment(id);
         let Some(said) = said else { return known };
-        let mut set = |place: &mut bool, value: Option<bool>| *place = value.unwrap_or(*place);
+        let set = |place: &mut bool, value: Option<bool>| *place = value.unwrap_or(*place);
         set(&mut known.sampling, said.sampling);
         set(&mut known.top_p_with_temperature, said.top_p_with_temperature);
         set(&mut known.structured_output, said.structured_output);

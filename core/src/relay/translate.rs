@@ -74,8 +74,12 @@ impl Source {
                 }
                 decoder.finish(emit);
             }
-            // A frame that is cut never counts.
-            Self::Converse(_, decoder) => decoder.finish(emit),
+            Self::Converse(frames, decoder) => {
+                // A cut frame is a cut stream, whatever came before it.
+                if !frames.pending() {
+                    decoder.finish(emit);
+                }
+            }
             Self::Like(frames, decoder) => {
                 if whole {
                     frames.finish(|frame| decoder.push(&frame, emit));
