@@ -97,6 +97,7 @@ impl<P: Platform> Live<P> {
         let Some(usage) = self.relay.settle() else { return };
         let line = self.exchange.line();
         line.usage = usage;
+        line.native_finish = self.relay.native_finish().map(str::to_owned);
         if let Some(End::Failed(code)) = self.relay.ended() {
             line.code = Some(code.as_str());
         }

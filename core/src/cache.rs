@@ -11,6 +11,7 @@ use crate::config::Config;
 use crate::limits;
 use crate::model::{KeyHash, KeyRecord, TenantId};
 use crate::secret::Credential;
+use crate::sign::iam::{Slot, TokenKey};
 
 /// The isolate's memory.
 #[derive(Default)]
@@ -19,6 +20,7 @@ pub(crate) struct Cache {
     names: Mutex<HashMap<String, (TenantId, u64)>>,
     default_tenant: Mutex<Option<(TenantId, u64)>>,
     credentials: Mutex<HashMap<(TenantId, String), Aged<Credential>>>,
+    tokens: Mutex<HashMap<TokenKey, Slot>>,
 }
 
 struct Entry {
@@ -194,6 +196,16 @@ impl Cache {
     /// Forgets a credential that an upstream refused or that was deleted.
     pub(crate) fn forget_credential(&self, tenant: TenantId, id: &str) {
         lock(&self.credentials).remove(&(tenant, id.to_owned()));
+    }
+
+    /// Does something with a token's slot; a new one is made where there is none.
+    pub(crate) fn token<T>(&self, key: TokenKey, now_ms: u64, act: impl FnOnce(&mut Slot) -> T) -> T {
+        let mut tokens = lock(&self.tokens);
+        if !tokens.contains_key(&key) {
+            tokens.retain(|_, slot| slot.kept_until_ms() > now_ms);
+            make_room(&mut tokens, &key, limits::CACHED_TOKENS, Slot::kept_until_ms);
+        }
+        act(tokens.entry(key).or_default())
     }
 }
 

@@ -6,7 +6,7 @@ use http::Uri;
 
 use crate::egress::url::{self, AllowedOrigins, BaseUrl, Refusal};
 use crate::model::{Head, Model, Provider};
-use crate::provider::Endpoint;
+use crate::provider::{self, Endpoint};
 
 /// A tenant's configuration as requests use it.
 pub(crate) struct Config {
@@ -17,35 +17,38 @@ pub(crate) struct Config {
     places: Vec<Option<Result<Places, Refusal>>>,
 }
 
-/// The addresses of a provider that speaks OpenAI's dialect, joined once.
+/// The addresses of a provider.
 pub(crate) struct Places {
-    /// Whether the operator opened this very origin.
-    pub(crate) private_allowed: bool,
-    chat: Uri,
-    completions: Uri,
-    embeddings: Uri,
-    /// `/models`.
-    pub(crate) models: Uri,
+    base: BaseUrl,
+    /// Addresses that depend on no model, joined once; in the order of [`FIXED`].
+    fixed: [Option<Uri>; FIXED.len()],
 }
 
+const FIXED: [Endpoint; 3] = [Endpoint::Chat, Endpoint::Completions, Endpoint::Embeddings];
+
 impl Places {
-    fn of(base: &BaseUrl) -> Result<Self, Refusal> {
-        Ok(Self {
-            private_allowed: base.private_allowed(),
-            chat: url::join(base, Endpoint::Chat.path())?,
-            completions: url::join(base, Endpoint::Completions.path())?,
-            embeddings: url::join(base, Endpoint::Embeddings.path())?,
-            models: url::join(base, "/models")?,
-        })
+    fn of(base: BaseUrl, provider: &Provider) -> Self {
+        let fixed = FIXED.map(|endpoint| {
+            let path = provider::fixed_path(provider.kind()?, endpoint)?;
+            url::join(&base, path).ok()
+        });
+        Self { base, fixed }
     }
 
-    /// The address of an endpoint.
-    pub(crate) const fn endpoint(&self, endpoint: Endpoint) -> &Uri {
-        match endpoint {
-            Endpoint::Chat => &self.chat,
-            Endpoint::Completions => &self.completions,
-            Endpoint::Embeddings => &self.embeddings,
-        }
+    /// Whether the operator opened this very origin.
+    pub(crate) fn private_allowed(&self) -> bool {
+        self.base.private_allowed()
+    }
+
+    /// The judged base.
+    pub(crate) fn base(&self) -> &BaseUrl {
+        &self.base
+    }
+
+    /// The address of an endpoint, if it is the same for every model.
+    pub(crate) fn fixed(&self, endpoint: Endpoint) -> Option<&Uri> {
+        let at = FIXED.iter().position(|known| *known == endpoint)?;
+        self.fixed.get(at)?.as_ref()
     }
 }
 
@@ -81,8 +84,8 @@ impl Config {
             .providers
             .iter()
             .map(|p| {
-                let text = p.settings.get("base_url").or_else(|| p.kind()?.default_base())?;
-                Some(url::judge(text, allowed).and_then(|base| Places::of(&base)))
+                let text = provider::base(p.kind()?, &p.settings)?;
+                Some(url::judge(&text, allowed).map(|base| Places::of(base, p)))
             })
             .collect();
         Self { head, names, places }

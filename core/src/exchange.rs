@@ -42,6 +42,8 @@ pub(crate) struct Line {
     pub upstream_status: Option<u16>,
     /// Calls made upstream.
     pub attempts: u32,
+    /// The provider's own word for why the answer ended, if ours cannot say it.
+    pub native_finish: Option<String>,
     /// Milliseconds from the request to the first content.
     pub first_content_ms: Option<u64>,
     /// Whether the answer is streamed.
@@ -152,6 +154,7 @@ impl<P: Platform> Exchange<P> {
             put("attempts", line.attempts.into());
             put("stream", Member::Flag(line.stream));
         }
+        put("native_finish_reason", line.native_finish.as_deref().into());
         if let Some(usage) = line.usage {
             put("gen_ai.usage.input_tokens", usage.input_tokens.into());
             put("gen_ai.usage.output_tokens", usage.output_tokens.into());

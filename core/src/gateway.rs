@@ -145,7 +145,8 @@ fn dress(headers: &mut HeaderMap, request_id: &str) {
     }
 }
 
-const EXPOSED: &str = "x-request-id, retry-after, x-should-retry, x-gateway-upstream-request-id";
+const EXPOSED: &str = "x-request-id, retry-after, x-should-retry, x-gateway-upstream-request-id, \
+    x-gateway-upstream-model, x-gateway-dropped-params, x-gateway-native-finish-reason";
 
 fn is_preflight(method: &Method, headers: &HeaderMap) -> bool {
     *method == Method::OPTIONS && headers.contains_key(header::ACCESS_CONTROL_REQUEST_METHOD)

@@ -5,6 +5,7 @@
 
 mod account;
 mod api;
+mod attempt;
 mod auth;
 pub mod body;
 mod cache;
@@ -14,6 +15,7 @@ mod credentials;
 mod deployment;
 mod dialect;
 pub mod egress;
+mod embed;
 mod error;
 mod exchange;
 mod frame;
@@ -27,10 +29,12 @@ mod provider;
 mod registry;
 mod relay;
 pub mod secret;
+mod sign;
 pub mod sweep;
 mod tenancy;
 #[cfg(any(test, feature = "test-support"))]
 pub mod testing;
+mod token;
 
 pub use body::{Body, Live};
 pub use deployment::{DefaultManager, Deployment, DeploymentError};

@@ -48,10 +48,14 @@ pub const KEY_MODELS: usize = 100;
 pub const SSE_LINE_BYTES: usize = 1 << 20;
 /// Largest event of an upstream's event stream, in bytes.
 pub const SSE_EVENT_BYTES: usize = 4 << 20;
-/// Bytes of one thinking block that are gathered out of a stream.
-pub const THINKING_BYTES: usize = 2 << 20;
-/// Blocks of a streamed answer that may be unfinished at a time.
-pub const OPEN_BLOCKS: usize = 64;
+/// Headers of one frame of an AWS event stream, in bytes: what botocore takes.
+pub const EVENT_STREAM_HEADER_BYTES: usize = 128 << 10;
+/// Payload of one frame of an AWS event stream, in bytes. botocore takes 24 MiB; events of a chat are far smaller.
+pub const EVENT_STREAM_PAYLOAD_BYTES: usize = 4 << 20;
+/// Text of one block of a stream that is kept until the block ends, in bytes.
+pub const KEPT_TEXT_BYTES: usize = 4 << 20;
+/// Blocks of one stream that are open at once.
+pub const OPEN_BLOCKS: usize = 128;
 /// Bytes of a stream that are held back before its first content; more than this commits.
 pub const HELD_BACK_BYTES: usize = 4 << 20;
 /// Largest whole answer of an upstream, in bytes.
@@ -60,6 +64,10 @@ pub const UPSTREAM_BODY_BYTES: usize = 16 << 20;
 pub const UPSTREAM_ERROR_BYTES: usize = 64 << 10;
 /// Bytes of a cleaned upstream message that are passed on.
 pub const UPSTREAM_MESSAGE_BYTES: usize = 512;
+/// Entries of `input` in a request for embeddings, as OpenAI has it.
+pub const EMBED_INPUTS: usize = 2_048;
+/// Largest answer that is put together from vectors, in bytes.
+pub const EMBED_ANSWER_BYTES: usize = 32 << 20;
 
 /// Connecting to an upstream, in milliseconds.
 pub const CONNECT_MS: u64 = 5_000;
@@ -96,5 +104,23 @@ pub const CACHED_TENANTS: usize = 1_000;
 pub const CACHED_KEYS: usize = 1_000;
 /// Credentials kept in one isolate's cache.
 pub const CACHED_SECRETS: usize = 2_000;
+/// Tokens of providers kept in one isolate's cache.
+pub const CACHED_TOKENS: usize = 1_000;
+/// How long one request may be at fetching a token before another one does, in milliseconds.
+pub const TOKEN_LEASE_MS: u64 = 10_000;
+/// How often a request looks whether another one has fetched the token, in milliseconds.
+pub const TOKEN_POLL_MS: u64 = 40;
+/// Longest time for renewing a token that is still good, in milliseconds.
+pub const TOKEN_RENEW_MS: u64 = 2_000;
+/// After renewing failed, how long a token that is still good is used as it is, in milliseconds.
+pub const TOKEN_RENEW_AGAIN_MS: u64 = 30_000;
+/// How long all requests share the failure of a token service, in milliseconds.
+pub const TOKEN_FAILED_MS: u64 = 1_000;
+/// How long they share that it does not take the key, in milliseconds.
+pub const TOKEN_REJECTED_MS: u64 = 5_000;
+/// How often a token may be replaced because a provider refused it, in milliseconds.
+pub const TOKEN_REJECT_AGAIN_MS: u64 = 10_000;
+/// Largest answer of a token service, in bytes.
+pub const TOKEN_ANSWER_BYTES: usize = 64 << 10;
 /// Tries of a lost swap.
 pub const SWAP_TRIES: u32 = 60;

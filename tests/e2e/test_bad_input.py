@@ -2,6 +2,8 @@
 
 import gzip
 import json
+import socket
+import time
 
 import pytest
 
@@ -270,3 +272,15 @@ def test_query_strings_are_ignored_where_they_mean_nothing(tenant, place):
 def test_a_wrong_format_is_refused_or_ignored(tenant, value):
     answer = tenant.admin.get("/providers", params={"format": value})
     assert answer.status_code in (200, 400), check.describe(answer)
+
+
+@pytest.mark.entries("local")
+def test_an_early_answer_waits_for_no_body(gateway):
+    """A client that announces a body and does not send it is told at once that its key is wrong; others buffer bodies themselves."""
+    with socket.create_connection(("127.0.0.1", int(gateway.origin.rsplit(":", 1)[1])), timeout=5) as client:
+        head = "POST /v1/chat/completions HTTP/1.1\r\nhost: x\r\nauthorization: Bearer wrong\r\n"
+        client.sendall((head + "content-type: application/json\r\ncontent-length: 1000\r\n\r\n").encode())
+        began = time.monotonic()
+        answer = client.recv(65536)
+        assert answer.startswith(b"HTTP/1.1 401"), answer[:100]
+        assert time.monotonic() - began < 0.4

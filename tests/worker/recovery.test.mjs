@@ -81,3 +81,16 @@ test('the log names the place and no text of the error', () => {
   assert.ok(worker.lines().some((line) => line.message === 'the wasm instance was lost'));
   assert.ok(!worker.log.includes('unreachable'));
 });
+
+test('killed and started again, time after time, it serves at once', async () => {
+  const first = await Worker.start({ origin: provider.origin });
+  const { state } = first;
+  const own = await first.tenant(provider.origin);
+  await first.stop('SIGKILL');
+  for (let round = 0; round < 8; round++) {
+    const again = await Worker.start({ state, origin: provider.origin });
+    const answers = await Promise.all(Array.from({ length: 4 }, () => again.chat(own.key)));
+    for (const answer of answers) assert.equal(answer.status, 200, `${round}: ${await answer.text()}`);
+    await again.stop('SIGKILL');
+  }
+});

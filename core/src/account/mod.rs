@@ -68,13 +68,16 @@ struct Details<'a> {
 /// More tokens than any call can have; beyond it a report is a mistake.
 const ABSURD: u64 = 1 << 40;
 
+/// A count of tokens as providers write it; `None` if it is no whole number, or absurd.
+pub(crate) fn tokens(text: &str) -> Option<u64> {
+    text.trim().parse().ok().filter(|count| *count < ABSURD)
+}
+
 impl Usage {
     /// Reads OpenAI's `usage`; `None` when it is `null`, no object, or without usable numbers.
     pub(crate) fn from_openai(json: &str) -> Option<Self> {
         let raw: OpenAiUsage<'_> = serde_json::from_str(json).ok()?;
-        let count = |raw: Option<&serde_json::value::RawValue>| {
-            raw.and_then(|r| r.get().parse::<u64>().ok()).filter(|n| *n < ABSURD)
-        };
+        let count = |raw: Option<&serde_json::value::RawValue>| raw.and_then(|raw| tokens(raw.get()));
         let details = |raw: Option<&serde_json::value::RawValue>, pick: fn(&Details<'_>) -> Option<u64>| {
             raw.and_then(|r| serde_json::from_str::<Details<'_>>(r.get()).ok()).as_ref().and_then(pick)
         };

@@ -11,7 +11,6 @@ use super::models;
 use super::{List, Mount, json, no_content};
 use crate::credentials;
 use crate::dialect::failure::{self, constant};
-use crate::dialect::openai_chat;
 use crate::egress::{self, Departure};
 use crate::error::{ErrorCode, Failure, Outcome};
 use crate::exchange::Exchange;
@@ -19,10 +18,11 @@ use crate::gateway::Gateway;
 use crate::limits;
 use crate::model::{Change, Head, ObjectName, Provider, random_uuid};
 use crate::ports::{Platform, RequestBody};
-use crate::provider::{self, Endpoint, ProviderKind, Settings};
+use crate::provider::{self, ProviderKind, Settings};
 use crate::secret::Credential;
 use crate::sweep;
 use crate::tenancy::{self, Caller, no_provider};
+use crate::token;
 
 #[derive(Serialize)]
 struct Brief<'a> {
@@ -238,31 +238,27 @@ pub(super) async fn available<P: Platform>(
     uuid: &str,
 ) -> Outcome<Response<Bytes>> {
     let provider = caller.config.head().provider(uuid).ok_or_else(no_provider)?;
-    if !provider.kind().is_some_and(|kind| kind.serves(Endpoint::Chat)) {
-        return json(StatusCode::OK, &List::of(Value::Null));
-    }
-    let Some(Ok(places)) = caller.config.places(uuid) else {
-        return Err(constant(ErrorCode::UpstreamUnreachable).caused_by("base URL refused"));
-    };
+    let Some(kind) = provider.kind() else { return json(StatusCode::OK, &List::of(Value::Null)) };
     let credential = credentials::read(gateway, exchange, caller.tenant, &provider.credential).await?;
-    let headers = provider::openai::headers(&credential)
-        .ok_or_else(|| constant(ErrorCode::UpstreamAuthFailed).caused_by("credential lacks its key"))?;
     let platform = exchange.platform().clone();
     let deadline = platform.now_ms().saturating_add(gateway.deployment.timeouts.first_content_ms);
-    exchange.line().attempts = 1;
-    let departure = Departure {
-        method: Method::GET,
-        uri: &places.models,
-        private_allowed: places.private_allowed,
-        headers,
-        body: None,
+    let settings = &provider.settings;
+    let (uri, private_allowed) = provider::models_address(kind, settings, &gateway.deployment.allowed)?;
+    let token = match kind {
+        ProviderKind::WatsonxAi => Some(token::bearer(gateway, &platform, settings, &credential, deadline).await?),
+        _ => None,
     };
+    let mut headers = provider::models_headers(kind);
+    let identity = provider::Identity { credential: &credential, settings, token: token.as_ref(), stream: false };
+    provider::authenticate(kind, &identity, &Method::GET, &uri, &mut headers, b"", platform.now_ms())?;
+    exchange.line().attempts = 1;
+    let departure = Departure { method: Method::GET, uri: &uri, private_allowed, headers, body: None };
     let response = egress::send(&platform, departure, deadline).await?;
     let (head, mut body) = response.into_parts();
     exchange.line().upstream_status = Some(head.status.as_u16());
     if head.status != StatusCode::OK {
         let bytes = egress::read_all(&platform, &mut body, limits::UPSTREAM_ERROR_BYTES, deadline).await;
-        let mut failure = openai_chat::classify(head.status, &head.headers, &bytes.unwrap_or_default());
+        let mut failure = provider::classify(kind, head.status, &head.headers, &bytes.unwrap_or_default());
         if failure.status().is_client_error() && failure.status() != StatusCode::TOO_MANY_REQUESTS {
             // The caller's request holds nothing that the provider could have refused.
             failure = constant(ErrorCode::UpstreamError);
@@ -271,7 +267,7 @@ pub(super) async fn available<P: Platform>(
         return Err(failure);
     }
     let bytes = egress::read_all(&platform, &mut body, limits::UPSTREAM_BODY_BYTES, deadline).await?;
-    let known = openai_chat::read_models(&bytes)
+    let known = provider::read_models(kind, &bytes)
         .ok_or_else(|| constant(ErrorCode::UpstreamProtocol).caused_by("list of models"))?;
     #[derive(Serialize)]
     struct Entry<'a> {

@@ -131,6 +131,8 @@ pub(crate) struct Expect {
     pub json_tool: Option<&'static str>,
     /// The client forbade tools where the provider cannot: calls are left out, and an end by them is a plain stop.
     pub no_tools: bool,
+    /// The model was free to call tools, and its server ends by a plain stop after calls too: that is an end by calls.
+    pub free_calls: bool,
     /// Tool names that were written differently: (as the provider knows it, as the client does).
     pub renamed: Vec<(String, String)>,
 }

@@ -81,7 +81,7 @@ pub(crate) fn constant(code: ErrorCode) -> Failure {
             ErrorCode::UpstreamProtocol => "The provider's answer is not what its API promises.",
             ErrorCode::UpstreamTooLarge => "The provider's answer is too large.",
             ErrorCode::UpstreamDisconnected => "The provider's connection broke before the answer was complete.",
-            ErrorCode::UpstreamIncomplete => "The provider's stream ended before the answer was complete.",
+            ErrorCode::UpstreamIncomplete => "Upstream stream ended before completion.",
             _ => "The provider failed to process the request.",
         },
     )
@@ -191,7 +191,10 @@ fn plain(value: &HeaderValue) -> bool {
 pub(crate) fn scrub<'a>(failure: &mut Failure, mut secrets: impl Iterator<Item = &'a str>) {
     let Some(upstream) = &failure.upstream else { return };
     let texts = [Some(&upstream.message), upstream.param.as_ref(), upstream.code.as_ref(), Some(&upstream.kind)];
-    if secrets.any(|secret| texts.into_iter().flatten().any(|text| tells(text, secret))) {
+    let extra = || upstream.extra.iter().map(|(_, raw)| raw.get());
+    if secrets
+        .any(|secret| texts.into_iter().flatten().map(String::as_str).chain(extra()).any(|text| tells(text, secret)))
+    {
         failure.upstream = None;
     }
 }

@@ -5,5 +5,11 @@
 //! `finish`.
 
 pub(crate) mod anthropic;
+pub(crate) mod bedrock_converse;
+pub(crate) mod bedrock_invoke;
 pub(crate) mod failure;
+pub(crate) mod nim_embeddings;
 pub(crate) mod openai_chat;
+pub(crate) mod openai_completions;
+pub(crate) mod openai_like;
+pub(crate) mod watsonx;

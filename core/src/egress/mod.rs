@@ -27,7 +27,7 @@ pub struct Departure<'a> {
     pub private_allowed: bool,
     /// The provider's headers (authentication).
     pub headers: HeaderMap,
-    /// The JSON body, if any.
+    /// The body, if any: JSON, unless the headers name another content type.
     pub body: Option<Bytes>,
 }
 
@@ -55,7 +55,7 @@ fn outgoing(departure: Departure<'_>) -> Outgoing {
     *headers = departure.headers;
     headers.insert(USER_AGENT, HeaderValue::from_static(concat!("model-gateway/", env!("CARGO_PKG_VERSION"))));
     headers.insert(ACCEPT_ENCODING, HeaderValue::from_static("identity"));
-    if has_body {
+    if has_body && !headers.contains_key(CONTENT_TYPE) {
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
     }
     Outgoing { request, private_allowed: departure.private_allowed, connect_timeout_ms: limits::CONNECT_MS }

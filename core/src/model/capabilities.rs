@@ -273,8 +273,8 @@ impl Capabilities {
                 let generation = claude_generation(&id).unwrap_or((u32::MAX, 0));
                 known.prompt_caching = true;
                 known.sampling = generation < (4, 7);
-                // Claude 4.1 to 4.6 refuse the two together.
-                known.top_p_with_temperature = generation < (4, 1);
+                // Claude 4.1 to 4.5 refuse the two together; 4.6 takes them (golden: bedrock/converse_basic).
+                known.top_p_with_temperature = generation < (4, 1) || generation >= (4, 6);
                 known.thinking = match generation {
                     (..=3, minor) if generation.0 < 3 || minor < 7 => ThinkingForm::None,
                     (4, 0..=5) | (..=3, _) => ThinkingForm::Budget,

@@ -1,13 +1,26 @@
 //! The provider types: how each is configured and reached. One small file each for URL, authentication and quirks.
 
 pub(crate) mod anthropic;
+pub(crate) mod azure_openai;
+pub(crate) mod bedrock;
+pub(crate) mod cerebras;
+pub(crate) mod nim;
 pub(crate) mod openai;
+mod table;
+pub(crate) mod watsonxai;
+
+pub(crate) use self::table::{
+    Identity, address, authenticate, base, classify, fixed_path, models_address, models_headers, read_models,
+    request_id_header,
+};
 
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
+use crate::dialect::failure::constant;
 use crate::egress::url::{self, AllowedOrigins};
+use crate::error::{ErrorCode, Failure};
 use crate::json;
 use crate::limits;
 use crate::secret::{Credential, Secret};
@@ -112,13 +125,12 @@ impl ProviderKind {
         Self::ALL.into_iter().find(|kind| kind.as_str() == name)
     }
 
-    /// Whether this version can send data calls of that endpoint to it.
+    /// Whether it has that endpoint, or one that can stand for it.
     pub const fn serves(self, endpoint: Endpoint) -> bool {
         match (self, endpoint) {
-            (Self::OpenAi, Endpoint::Chat | Endpoint::Completions | Endpoint::Embeddings) => true,
-            (Self::AzureOpenAi | Self::Anthropic | Self::Bedrock | Self::WatsonxAi | Self::Cerebras | Self::Nim, _) => {
-                false
-            }
+            (Self::Anthropic | Self::Bedrock, Endpoint::Completions)
+            | (Self::Anthropic | Self::Cerebras, Endpoint::Embeddings) => false,
+            (_, Endpoint::Chat | Endpoint::Completions | Endpoint::Embeddings) => true,
         }
     }
 
@@ -138,7 +150,8 @@ impl ProviderKind {
         match self {
             Self::OpenAi | Self::Anthropic | Self::Cerebras | Self::Nim => &[APIKEY, BASE_URL],
             Self::AzureOpenAi => &[
-                APIKEY,
+                Field { name: "apikey", required: false, rule: Rule::Credential },
+                Field { name: "azure_ad_token", required: false, rule: Rule::Credential },
                 Field { name: "resource_name", required: true, rule: Rule::Resource },
                 Field { name: "api_version", required: false, rule: Rule::ApiVersion },
                 Field { name: "subscription_id", required: false, rule: Rule::Name },
@@ -147,9 +160,10 @@ impl ProviderKind {
                 BASE_URL,
             ],
             Self::Bedrock => &[
-                Field { name: "access_key_id", required: true, rule: Rule::Credential },
-                Field { name: "secret_access_key", required: true, rule: Rule::Credential },
+                Field { name: "access_key_id", required: false, rule: Rule::Credential },
+                Field { name: "secret_access_key", required: false, rule: Rule::Credential },
                 Field { name: "session_token", required: false, rule: Rule::Credential },
+                Field { name: "api_key", required: false, rule: Rule::Credential },
                 Field { name: "region", required: true, rule: Rule::Region },
                 BASE_URL,
             ],
@@ -159,7 +173,7 @@ impl ProviderKind {
                 Field { name: "space_id", required: false, rule: Rule::Name },
                 BASE_URL,
                 Field { name: "auth_url", required: false, rule: Rule::Url },
-                Field { name: "api_version", required: false, rule: Rule::ApiVersion },
+                Field { name: "api_version", required: false, rule: Rule::Date },
             ],
         }
     }
@@ -182,6 +196,7 @@ enum Rule {
     Resource,
     Region,
     ApiVersion,
+    Date,
     Name,
 }
 
@@ -257,13 +272,16 @@ pub(crate) fn parse_data(
                 let base = url::judge(&value, allowed).map_err(|refusal| fault(&format!("is refused: {refusal}")))?;
                 settings.insert(field.name.into(), Value::String(base.as_str().to_owned()));
             }
-            Rule::Resource | Rule::Region | Rule::ApiVersion | Rule::Name => {
+            Rule::Resource | Rule::Region | Rule::ApiVersion | Rule::Date | Rule::Name => {
                 if let Some(message) = broken_rule(field.rule, &value) {
                     return Err(fault(message));
                 }
                 settings.insert(field.name.into(), Value::String(value));
             }
         }
+    }
+    if kind == ProviderKind::Bedrock {
+        bedrock_credential(&seen)?;
     }
     if let Some(field) = fields.iter().find(|f| f.required && !seen.contains(&f.name)) {
         return Err(DataError {
@@ -279,7 +297,64 @@ pub(crate) fn parse_data(
             unknown: false,
         });
     }
+    if kind == ProviderKind::AzureOpenAi {
+        let fault = |what: &str| DataError {
+            param: "data.apikey".into(),
+            message: format!("'data.apikey' or 'data.azure_ad_token' {what} for type 'azure-openai'."),
+            unknown: false,
+        };
+        match (seen.contains(&"apikey"), seen.contains(&"azure_ad_token")) {
+            (false, false) => return Err(fault("is required")),
+            (true, true) => return Err(fault("must be given, not both,")),
+            (true, false) | (false, true) => {}
+        }
+    }
     Ok((Settings(settings), credential))
+}
+
+/// The answer to a call of an endpoint that a provider type does not have.
+pub(crate) fn unsupported_endpoint(kind: Option<ProviderKind>, endpoint: Endpoint) -> Failure {
+    let name = kind.map_or("unknown", ProviderKind::as_str);
+    let mut message = format!("Provider type '{name}' does not support /v1{}.", endpoint.path());
+    if endpoint == Endpoint::Completions {
+        message.push_str(" Use /v1/chat/completions.");
+    }
+    Failure::new(ErrorCode::UnsupportedEndpoint, message).with_param("model")
+}
+
+/// The answer to a model id that makes no path of a URL.
+fn unreachable(refusal: url::Refusal) -> Failure {
+    constant(ErrorCode::ModelNotFound).caused_by(refusal.to_string())
+}
+
+/// Settings of a test.
+#[cfg(test)]
+pub(crate) fn settings(pairs: &[(&str, &str)]) -> Settings {
+    Settings(pairs.iter().map(|(name, value)| ((*name).to_owned(), Value::from(*value))).collect())
+}
+
+/// Whether the fields of Bedrock make one credential: a key pair, perhaps a temporary one, or an API key.
+fn bedrock_credential(seen: &[&str]) -> Result<(), DataError> {
+    let has = |name: &str| seen.contains(&name);
+    let pair = ["access_key_id", "secret_access_key"];
+    let fault = match (pair.iter().find(|name| has(name)), pair.iter().find(|name| !has(name))) {
+        (None, _) if has("api_key") && !has("session_token") => return Ok(()),
+        (Some(_), None) if !has("api_key") => return Ok(()),
+        _ if has("api_key") => (
+            "api_key",
+            "'data.api_key' is taken alone, or 'data.access_key_id' with 'data.secret_access_key'; not both."
+                .to_owned(),
+        ),
+        (Some(given), Some(missing)) => {
+            (*missing, format!("'data.{missing}' is required for type 'bedrock' beside 'data.{given}'."))
+        }
+        _ => (
+            "access_key_id",
+            "'data.access_key_id' with 'data.secret_access_key', or 'data.api_key', is required for type 'bedrock'."
+                .to_owned(),
+        ),
+    };
+    Err(DataError { param: format!("data.{}", fault.0), message: fault.1, unknown: false })
 }
 
 fn plain_name(name: &str) -> String {
@@ -290,11 +365,9 @@ fn broken_rule(rule: Rule, value: &str) -> Option<&'static str> {
     let in_range = |max: usize| !value.is_empty() && value.len() <= max;
     match rule {
         Rule::Resource => {
-            let fits = in_range(63)
-                && value.bytes().all(|b| b.is_ascii_lowercase() || b.is_ascii_digit() || b == b'-')
-                && !value.starts_with('-')
-                && !value.ends_with('-');
-            (!fits).then_some("must be 1 to 63 lower-case letters, digits and inner hyphens.")
+            let text = "must be 1 to 63 lower-case letters, digits and inner hyphens, or such a name with a host of \
+                        Azure behind it ('my-resource.openai.azure.us').";
+            (!azure_openai::is_resource(value)).then_some(text)
         }
         Rule::Region => (!is_region(value)).then_some("must look like 'us-east-1'."),
         Rule::ApiVersion => {
@@ -302,6 +375,7 @@ fn broken_rule(rule: Rule, value: &str) -> Option<&'static str> {
             let fits = matches!(value, "v1" | "preview" | "latest") || is_date(date);
             (!fits).then_some("must be a date such as '2024-10-21' (or with '-preview'), 'v1', 'preview' or 'latest'.")
         }
+        Rule::Date => (!is_date(value)).then_some("must be a date such as '2026-10-14'."),
         Rule::Name => {
             let fits = in_range(128) && value.bytes().all(|b| b.is_ascii_alphanumeric() || b"._-():".contains(&b));
             (!fits).then_some("must be 1 to 128 letters, digits and the characters . _ - ( ) :")

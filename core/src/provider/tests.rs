@@ -20,12 +20,16 @@ fn every_spelling_of_the_seed_is_read() {
             ProviderKind::AzureOpenAi,
             r#"{"apikey":"k","resourceName":"r-1","subscriptionID":"s","resourceGroupName":"g(1)","accountName":"a"}"#,
         ),
+        (ProviderKind::AzureOpenAi, r#"{"azureADToken":"t","resource_name":"r.openai.azure.us"}"#),
+        (ProviderKind::AzureOpenAi, r#"{"apikey":null,"azure_ad_token":"t","resource_name":"r"}"#),
         (ProviderKind::Anthropic, r#"{"APIKEY":"k"}"#),
         (ProviderKind::Bedrock, r#"{"accessKeyId":"k","secretAccessKey":"s/+=","region":"us-east-1"}"#),
         (
             ProviderKind::Bedrock,
             r#"{"access_key_id":"k","secret_access_key":"s","region":"us-gov-west-1","session_token":null}"#,
         ),
+        (ProviderKind::Bedrock, r#"{"api_key":"k","region":"us-east-1"}"#),
+        (ProviderKind::Bedrock, r#"{"apiKey":"k","region":"us-east-1","access_key_id":null}"#),
         (ProviderKind::Cerebras, r#"{"apikey":"k"}"#),
         (ProviderKind::Nim, r#"{"apikey":"k"}"#),
     ] {
@@ -66,7 +70,32 @@ fn what_is_wrong_is_said_without_repeating_it() {
             false,
         ),
         (ProviderKind::AzureOpenAi, r#"{"apikey":"k"}"#, "data.resource_name", false),
+        (ProviderKind::AzureOpenAi, r#"{"resource_name":"r"}"#, "data.apikey", false),
+        (
+            ProviderKind::AzureOpenAi,
+            r#"{"apikey":"canary","azure_ad_token":"canary","resource_name":"r"}"#,
+            "data.apikey",
+            false,
+        ),
+        (ProviderKind::WatsonxAi, r#"{"apikey":"k","project_id":"p","api_version":"v1"}"#, "data.api_version", false),
         (ProviderKind::Bedrock, r#"{"access_key_id":"k","secret_access_key":"s"}"#, "data.region", false),
+        (ProviderKind::Bedrock, r#"{"api_key":"k"}"#, "data.region", false),
+        (ProviderKind::Bedrock, r#"{"region":"us-east-1"}"#, "data.access_key_id", false),
+        (ProviderKind::Bedrock, r#"{"region":"us-east-1","session_token":"t"}"#, "data.access_key_id", false),
+        (ProviderKind::Bedrock, r#"{"region":"us-east-1","access_key_id":"k"}"#, "data.secret_access_key", false),
+        (ProviderKind::Bedrock, r#"{"region":"us-east-1","secret_access_key":"s"}"#, "data.access_key_id", false),
+        (
+            ProviderKind::Bedrock,
+            r#"{"region":"us-east-1","access_key_id":"k","apikey":"canary"}"#,
+            "data.api_key",
+            false,
+        ),
+        (
+            ProviderKind::Bedrock,
+            r#"{"region":"us-east-1","session_token":"t","apikey":"canary"}"#,
+            "data.api_key",
+            false,
+        ),
     ] {
         let error = parse(kind, data).unwrap_err();
         assert_eq!((error.param.as_str(), error.unknown), (param, unknown), "{data}");
@@ -80,8 +109,8 @@ fn host_parts_have_strict_patterns() {
         (
             ProviderKind::AzureOpenAi,
             "resource_name",
-            &["r", "my-res-1"][..],
-            &["x/#", "a@b", "a.b", "a\\r\\nb", "", "A", "-a", "a-"][..],
+            &["r", "my-res-1", "r.openai.azure.cn", "r.services.ai.azure.com"][..],
+            &["x/#", "a@b", "a.b", "a.openai.azure.com.b", "-a.openai.azure.us", "a\\r\\nb", "", "A", "-a", "a-"][..],
         ),
         (
             ProviderKind::Bedrock,

@@ -6,7 +6,9 @@ use super::Note;
 use crate::chat::Event;
 use crate::dialect::failure::constant;
 use crate::dialect::openai_chat::Encoder;
+use crate::dialect::{anthropic, bedrock_converse, openai_completions, openai_like};
 use crate::error::ErrorCode;
+use crate::frame::{eventstream, sse};
 
 /// Translates a stream.
 pub(crate) struct Translate {
@@ -15,23 +17,75 @@ pub(crate) struct Translate {
 }
 
 /// A provider's bytes on their way to events: a framing and a dialect.
-pub(crate) enum Source {}
+pub(crate) enum Source {
+    /// Anthropic's Messages.
+    Anthropic(sse::Decoder, anthropic::Decoder),
+    /// Bedrock's ConverseStream.
+    Converse(eventstream::Decoder, Box<bedrock_converse::stream::Decoder>),
+    /// Chats in OpenAI's shape, more or less.
+    Like(sse::Decoder, openai_like::Decoder),
+    /// Legacy completions in OpenAI's shape.
+    Completions(sse::Decoder, openai_completions::Decoder),
+}
 
 /// Why a framing cannot be read on.
-pub(crate) enum Broken {
+enum Broken {
     /// Something is larger than its limit.
     TooLarge,
     /// The framing is broken.
     Protocol,
 }
 
+impl From<sse::TooLarge> for Broken {
+    fn from(_: sse::TooLarge) -> Self {
+        Self::TooLarge
+    }
+}
+
+impl From<eventstream::Broken> for Broken {
+    fn from(broken: eventstream::Broken) -> Self {
+        match broken {
+            eventstream::Broken::TooLarge => Self::TooLarge,
+            eventstream::Broken::Checksum | eventstream::Broken::Malformed => Self::Protocol,
+        }
+    }
+}
+
 impl Source {
-    fn push(&mut self, _chunk: &Bytes, _emit: &mut impl FnMut(Event<'_>)) -> Result<(), Broken> {
-        match *self {}
+    fn push(&mut self, chunk: &Bytes, emit: &mut impl FnMut(Event<'_>)) -> Result<(), Broken> {
+        match self {
+            Self::Anthropic(frames, decoder) => frames.push(chunk, |frame| decoder.push(&frame, emit))?,
+            Self::Converse(frames, decoder) => frames.push(chunk, |frame| decoder.push(&frame, emit))?,
+            Self::Like(frames, decoder) => frames.push(chunk, |frame| decoder.push(&frame, emit))?,
+            Self::Completions(frames, decoder) => frames.push(chunk, |frame| decoder.push(&frame, emit))?,
+        }
+        Ok(())
     }
 
-    fn finish(&mut self, _whole: bool, _emit: &mut impl FnMut(Event<'_>)) {
-        match *self {}
+    /// The body ended. What a broken connection leaves in the framing is not read: it may be cut.
+    fn finish(&mut self, whole: bool, emit: &mut impl FnMut(Event<'_>)) {
+        match self {
+            Self::Anthropic(frames, decoder) => {
+                if whole {
+                    frames.finish(|frame| decoder.push(&frame, emit));
+                }
+                decoder.finish(emit);
+            }
+            // A frame that is cut never counts.
+            Self::Converse(_, decoder) => decoder.finish(emit),
+            Self::Like(frames, decoder) => {
+                if whole {
+                    frames.finish(|frame| decoder.push(&frame, emit));
+                }
+                decoder.finish(emit);
+            }
+            Self::Completions(frames, decoder) => {
+                if whole {
+                    frames.finish(|frame| decoder.push(&frame, emit));
+                }
+                decoder.finish(emit);
+            }
+        }
     }
 }
 

@@ -6,7 +6,7 @@ use serde_json::{Map, Value};
 
 use super::Secret;
 
-/// The secret fields of one provider (`apikey`; or `access_key_id`, `secret_access_key`, `session_token`).
+/// The secret fields of one provider (`apikey`, at Bedrock `api_key`; or `access_key_id`, `secret_access_key`, `session_token`).
 #[derive(Clone, Debug, Default)]
 pub struct Credential(Vec<(String, Arc<Secret>)>);
 

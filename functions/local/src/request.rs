@@ -52,17 +52,21 @@ impl<B: Body<Data = Bytes> + Unpin> RequestBody for LeftBody<B> {
     }
 }
 
-impl<B: Body<Data = Bytes> + Unpin> Leftover<B> {
-    /// Reads away a small rest, so that the connection can be used again; false if it must be closed instead.
-    pub(crate) async fn clear(self) -> bool {
+impl<B: Body<Data = Bytes, Error: Send> + Unpin + Send + 'static> Leftover<B> {
+    /// Lets a small rest be read away while the answer leaves, so that the connection can be used again; false if it
+    /// must be closed instead. The answer waits for nobody.
+    pub(crate) fn clear(self) -> bool {
         let left = self.0.lock().unwrap_or_else(PoisonError::into_inner).take();
         let Some(body) = left else { return true };
         if body.is_end_stream() {
             return true;
         }
         let small = body.size_hint().upper().is_some_and(|bytes| bytes <= CLEARED_BYTES as u64);
-        let reading = collected(body, 0, CLEARED_BYTES);
-        small && tokio::time::timeout(CLEAR_TIMEOUT, reading).await.is_ok_and(|read| read.is_ok())
+        if small {
+            // Given up, it is dropped, and the connection ends with it.
+            tokio::spawn(tokio::time::timeout(CLEAR_TIMEOUT, collected(body, 0, CLEARED_BYTES)));
+        }
+        small
     }
 }
 
@@ -102,7 +106,7 @@ mod tests {
 
     use super::*;
 
-    fn pieces(texts: &'static [&'static str]) -> impl Body<Data = Bytes, Error = Infallible> + Unpin {
+    fn pieces(texts: &'static [&'static str]) -> impl Body<Data = Bytes, Error = Infallible> + Unpin + Send {
         StreamBody::new(stream::iter(texts.iter().map(|text| Ok(Frame::data(Bytes::from_static(text.as_bytes()))))))
     }
 
@@ -123,15 +127,15 @@ mod tests {
     async fn a_small_rest_is_read_away_and_a_large_one_ends_the_connection() {
         let (body, rest) = LeftBody::new(Full::new(Bytes::from_static(b"123456")));
         drop(body);
-        assert!(rest.clear().await);
+        assert!(rest.clear());
         let (body, rest) = LeftBody::new(Full::new(Bytes::from_static(b"123456")));
         assert_eq!(body.read(6).await.unwrap(), "123456");
-        assert!(rest.clear().await);
+        assert!(rest.clear());
         let (body, rest) = LeftBody::new(Full::new(Bytes::from(vec![b' '; CLEARED_BYTES + 1])));
         assert_eq!(body.read(5).await, Err(ReadError::TooLarge));
-        assert!(!rest.clear().await);
+        assert!(!rest.clear());
         let (_, rest) = LeftBody::new(pieces(&["of", "unknown", "length"]));
-        assert!(!rest.clear().await);
+        assert!(!rest.clear());
     }
 
     #[tokio::test(start_paused = true)]

@@ -101,7 +101,7 @@ impl Server {
             let (head, body) = request.into_parts();
             let (body, left) = LeftBody::new(body);
             let mut answer = gateway_native::handle(&gateway, platform, Request::from_parts(head, body)).await;
-            if !left.clear().await {
+            if !left.clear() {
                 // What follows on this connection is the rest of a body that nobody wants.
                 answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
             }

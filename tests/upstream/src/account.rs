@@ -1,7 +1,7 @@
 //! Accounts: each name is an upstream account with its own settings, script and record.
 
 use std::{
-    collections::{HashMap, VecDeque},
+    collections::{HashMap, HashSet, VecDeque},
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicUsize, Ordering},
@@ -43,6 +43,12 @@ struct State {
     calls: VecDeque<Call>,
     recorded: usize,
     seen: u64,
+    /// Hashes of the prompts that stand in the provider's cache.
+    cached: HashSet<u64>,
+    /// Tokens that were issued, with the time in milliseconds at which they end.
+    tokens: HashMap<String, u64>,
+    /// Steps of the calls for tokens.
+    token_script: VecDeque<Step>,
     generation: u64,
 }
 
@@ -104,6 +110,7 @@ impl Account {
     pub(crate) fn configure(&self, mut settings: Settings) {
         let mut state = lock(&self.state);
         state.script = std::mem::take(&mut settings.script).into();
+        state.token_script = std::mem::take(&mut settings.token_script).into();
         if let (true, Some(last)) = (settings.repeat, state.script.back_mut()) {
             last.repeat = true;
         }
@@ -120,6 +127,20 @@ impl Account {
 
     pub(crate) fn settings(&self) -> Settings {
         lock(&self.state).settings.clone()
+    }
+
+    /// Whether a prompt stands in the cache; from now on it does.
+    pub(crate) fn cached(&self, prompt: u64) -> bool {
+        !lock(&self.state).cached.insert(prompt)
+    }
+
+    pub(crate) fn issue_token(&self, token: &str, ends_ms: u64) {
+        lock(&self.state).tokens.insert(token.to_owned(), ends_ms);
+    }
+
+    /// When a token ends, if it was issued here.
+    pub(crate) fn token_ends(&self, token: &str) -> Option<u64> {
+        lock(&self.state).tokens.get(token).copied()
     }
 
     pub(crate) fn calls(&self) -> Vec<Call> {
@@ -187,21 +208,22 @@ impl Account {
         }
     }
 
-    /// Takes the next step of the script.
-    pub(crate) fn next_step(&self) -> Step {
-        self.take_step(|_| true).unwrap_or_default()
+    /// Takes the next step of the script; calls for tokens have one of their own.
+    pub(crate) fn next_step(&self, token: bool) -> Step {
+        self.take_step(token, |_| true).unwrap_or_default()
     }
 
     /// Takes the next step if it is to hang before the body is read.
-    pub(crate) fn hangs_at_accept(&self) -> bool {
-        self.take_step(|step| step.hang == Some(Hang::Accept)).is_some()
+    pub(crate) fn hangs_at_accept(&self, token: bool) -> bool {
+        self.take_step(token, |step| step.hang == Some(Hang::Accept)).is_some()
     }
 
-    fn take_step(&self, wanted: impl FnOnce(&Step) -> bool) -> Option<Step> {
+    fn take_step(&self, token: bool, wanted: impl FnOnce(&Step) -> bool) -> Option<Step> {
         let mut state = lock(&self.state);
-        let next = state.script.front().filter(|step| wanted(step))?.clone();
+        let script = if token { &mut state.token_script } else { &mut state.script };
+        let next = script.front().filter(|step| wanted(step))?.clone();
         if !next.repeat {
-            state.script.pop_front();
+            script.pop_front();
         }
         Some(next)
     }
@@ -218,7 +240,8 @@ pub(crate) fn unix_seconds() -> i64 {
     i64::try_from(unix_ms() / 1000).unwrap_or_default()
 }
 
-fn unix_ms() -> u64 {
+/// Milliseconds since 1970.
+pub(crate) fn unix_ms() -> u64 {
     let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_millis()).unwrap_or_default()
 }

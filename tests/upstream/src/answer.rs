@@ -34,14 +34,13 @@ impl Answer {
 
     /// An SSE stream; each text is one rendered event.
     pub(crate) fn events(events: Vec<String>) -> Self {
-        Self {
-            status: 200,
-            headers: vec![
-                header("content-type", "text/event-stream; charset=utf-8"),
-                header("cache-control", "no-cache"),
-            ],
-            body: Body::Events(events.into_iter().map(String::into_bytes).collect()),
-        }
+        let events = events.into_iter().map(String::into_bytes).collect();
+        Self::pieces("text/event-stream; charset=utf-8", events).add("cache-control", "no-cache")
+    }
+
+    /// A stream of any type; each piece is one event.
+    pub(crate) fn pieces(content_type: &str, events: Vec<Vec<u8>>) -> Self {
+        Self { status: 200, headers: vec![header("content-type", content_type)], body: Body::Events(events) }
     }
 
     /// Replaces every header of that name.
@@ -60,6 +59,11 @@ impl Answer {
 /// One rendered event of an SSE stream without event name.
 pub(crate) fn data_event(payload: &Value) -> String {
     format!("data: {payload}\n\n")
+}
+
+/// One rendered event of an SSE stream with a name.
+pub(crate) fn named_event(name: &str, payload: &Value) -> String {
+    format!("event: {name}\ndata: {payload}\n\n")
 }
 
 pub(crate) fn header(name: &str, value: &str) -> (String, String) {

@@ -7,8 +7,10 @@ use serde_json::Value;
 
 use crate::{
     answer::{Answer, Body, header},
+    dialect::Problem,
     send::{End, Piece, Plan},
     step::{EchoKey, Hang, Length, Step},
+    text::crc32,
 };
 
 /// The plan for an answer that nobody tampers with.
@@ -17,16 +19,15 @@ pub(crate) fn plain(answer: Answer) -> Plan {
 }
 
 /// The answer that a step puts in the place of the normal one, where it does.
-pub(crate) fn replaced(step: &Step, key: &str, error_body: impl FnOnce(u16) -> Answer) -> Option<Answer> {
+pub(crate) fn replaced(step: &Step, key: &str, error: impl FnOnce(Problem<'_>) -> Answer) -> Option<Answer> {
     let status = step.status.unwrap_or(200);
     if let Some(redirect) = &step.redirect {
         let answer = Answer { status: redirect.status, headers: Vec::new(), body: Body::Whole(Vec::new()) };
         return Some(answer.add("location", &redirect.location));
     }
     if step.echo_key == Some(EchoKey::Body) {
-        let body = serde_json::json!({"error": {
-            "message": format!("Something is wrong with key {key}."), "type": "invalid_request_error", "param": null, "code": key}});
-        return Some(Answer::json(step.status.unwrap_or(400), &body));
+        let message = format!("Something is wrong with key {key}.");
+        return Some(error(Problem::of(step.status.unwrap_or(400), &message).code(key)));
     }
     if let Some(text) = &step.raw_sse {
         let mut answer = Answer::events(text.split_inclusive("\n\n").map(str::to_owned).collect());
@@ -44,7 +45,7 @@ pub(crate) fn replaced(step: &Step, key: &str, error_body: impl FnOnce(u16) -> A
         Some(body) => Some(Answer::json(status, body)),
         None => match status {
             100..=199 | 204 | 304 => Some(Answer { status, headers: Vec::new(), body: Body::Empty }),
-            300.. => Some(error_body(status)),
+            300.. => Some(error(Problem { status, ..Problem::default() })),
             _ => None,
         },
     }
@@ -152,7 +153,8 @@ fn pad(body: &mut Body, bytes: usize) {
         Body::Empty => {}
         Body::Whole(whole) => whole.resize(bytes.max(whole.len()), b' '),
         Body::Events(events) => {
-            if let Some(event) = events.first_mut() {
+            // Frames are padded by those who know how.
+            if let Some(event) = events.first_mut().filter(|event| event.ends_with(b"\n\n")) {
                 let line = event.len().saturating_sub(2);
                 event.truncate(line);
                 event.resize(bytes.max(line), b' ');
@@ -259,13 +261,6 @@ fn gzip(plain: &[u8]) -> Vec<u8> {
     out.extend(crc32(plain).to_le_bytes());
     out.extend(size.to_le_bytes());
     out
-}
-
-fn crc32(bytes: &[u8]) -> u32 {
-    let update = |state: u32, byte: &u8| {
-        (0..8).fold(state ^ u32::from(*byte), |s, _| if s & 1 == 1 { (s >> 1) ^ 0xedb8_8320 } else { s >> 1 })
-    };
-    !bytes.iter().fold(u32::MAX, update)
 }
 
 #[cfg(test)]

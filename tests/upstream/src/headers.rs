@@ -1,9 +1,12 @@
 //! Request headers that a gateway must never send to a provider.
 
-use crate::http::Head;
+use crate::{http::Head, provider::Provider};
 
-/// Never forwarded, whatever their value.
+/// Never forwarded, whatever their value, unless they are the provider's own.
 const FORBIDDEN: &[&str] = &[
+    "anthropic-beta",
+    "anthropic-version",
+    "api-key",
     "cookie",
     "forwarded",
     "keep-alive",
@@ -19,11 +22,11 @@ const FORBIDDEN: &[&str] = &[
 const FORBIDDEN_PREFIXES: &[&str] = &["x-forwarded-", "x-stainless-", "x-amz-", "x-amzn-", "x-gateway-"];
 
 /// One sentence for each rule that the headers of a request break.
-pub(crate) fn violations(head: &Head) -> Vec<String> {
+pub(crate) fn violations(head: &Head, provider: Provider, path: &str) -> Vec<String> {
     let mut found = Vec::new();
     for (at, (name, value)) in head.headers.iter().enumerate() {
         let forbidden = FORBIDDEN.contains(&name.as_str()) || FORBIDDEN_PREFIXES.iter().any(|p| name.starts_with(p));
-        if forbidden {
+        if forbidden && !provider.headers().contains(&name.as_str()) {
             found.push(format!("header {name} must not be forwarded"));
         }
         if head.headers.iter().take(at).any(|(earlier, _)| earlier == name) {
@@ -40,8 +43,17 @@ pub(crate) fn violations(head: &Head) -> Vec<String> {
     if head.value("host").is_none() {
         found.push("header host is missing".to_owned());
     }
-    if head.method == "POST" && !head.value("content-type").is_some_and(is_json) {
-        found.push("content-type is not application/json".to_owned());
+    let wanted = provider.content_type(path);
+    if head.method == "POST" && !head.value("content-type").is_some_and(|sent| is_type(sent, wanted)) {
+        found.push(format!("content-type is not {wanted}"));
+    }
+    let known = provider.query(path);
+    let unknown = |pair: &&str| !known.contains(&pair.split('=').next().unwrap_or_default());
+    match head.target.split_once('?') {
+        Some((_, query)) if known.is_empty() || query.split('&').any(|pair| unknown(&pair)) => {
+            found.push("the URL has a query".to_owned());
+        }
+        _ => {}
     }
     found
 }
@@ -57,7 +69,7 @@ fn connection_options(value: &str, head: &Head) -> Vec<String> {
         .collect()
 }
 
-fn is_json(content_type: &str) -> bool {
+fn is_type(content_type: &str, wanted: &str) -> bool {
     let mut parts = content_type.split(';').map(|part| part.trim().to_ascii_lowercase());
-    parts.next().as_deref() == Some("application/json") && parts.all(|parameter| parameter == "charset=utf-8")
+    parts.next().as_deref() == Some(wanted) && parts.all(|parameter| parameter == "charset=utf-8")
 }

@@ -7,8 +7,13 @@ use serde_json::{Map, Value};
 /// Members that belong to a gateway. A provider that receives one was sent something it should never see.
 const GATEWAY_ONLY: &[&str] =
     &["cache", "cache_control", "input_type", "reasoning_content", "router", "thinking_blocks"];
-/// Members with this prefix are accepted anywhere, to test that unknown members survive.
+/// Members with this prefix are accepted anywhere by OpenAI's own tables, to test that unknown members survive.
 pub(crate) const FREE_PREFIX: &str = "x_";
+
+/// Codes of refusals that providers word in their own ways.
+pub(crate) const UNKNOWN: &str = "unknown_parameter";
+pub(crate) const MISSING: &str = "missing_required_parameter";
+pub(crate) const WRONG_TYPE: &str = "invalid_type";
 
 /// What an object may hold.
 pub(crate) struct Shape(pub(crate) &'static [Member]);
@@ -32,6 +37,8 @@ pub(crate) enum Kind {
     Num(f64, f64),
     OneOf(&'static [&'static str]),
     Object(&'static Shape),
+    /// An object with exactly one of these members.
+    Union(&'static Shape),
     /// An object whose members nobody looks at.
     Free,
     /// So many values of one kind.
@@ -52,6 +59,20 @@ pub(crate) struct Refusal {
     /// The gateway should have known better, whatever its client sent.
     pub(crate) violation: bool,
 }
+
+/// A rule of its own as a function: name, objection, and what must hold.
+macro_rules! rule {
+    ($name:ident, $objection:expr, $holds:expr) => {
+        fn $name(value: &serde_json::Value, path: &str) -> Result<(), $crate::shape::Refusal> {
+            let holds: fn(&serde_json::Value) -> bool = $holds;
+            match holds(value) {
+                true => Ok(()),
+                false => Err($crate::shape::Refusal::plain(path, $objection)),
+            }
+        }
+    };
+}
+pub(crate) use rule;
 
 /// A member that must be there.
 pub(crate) const fn needed(name: &'static str, kind: Kind) -> Member {
@@ -83,9 +104,20 @@ impl Refusal {
         Self { message: message.to_owned(), param: Some(param.to_owned()), code: None, violation: false }
     }
 
+    /// The place and the objection as services built with Pydantic word them.
+    pub(crate) fn pydantic(&self) -> (String, &str) {
+        let place = self.param.as_deref().unwrap_or_default().replace('[', ".").replace(']', "");
+        let objection = match self.code {
+            Some(UNKNOWN) => "Extra inputs are not permitted",
+            Some(MISSING) => "Field required",
+            _ => &self.message,
+        };
+        (place, objection)
+    }
+
     fn kind(param: &str, expected: &str, value: &Value) -> Self {
         let message = format!("Invalid type for '{param}': expected {expected}, but got {} instead.", kind_of(value));
-        Self::of(param, "invalid_type", message)
+        Self::of(param, WRONG_TYPE, message)
     }
 
     fn bound(param: &str, code: &'static str, what: &str, bound: &str, value: &str) -> Self {
@@ -98,17 +130,26 @@ impl Refusal {
 }
 
 impl Shape {
-    /// Checks an object at `path` (empty for the body itself).
+    /// Checks an object at `path` (empty for the body itself); members with the free prefix may be in it.
     pub(crate) fn check(&self, object: &Map<String, Value>, path: &str) -> Result<(), Refusal> {
+        self.walk(object, path, false)
+    }
+
+    /// Checks a body that a gateway made itself: no unknown member may be in it, and one that is counts against the gateway.
+    pub(crate) fn check_made(&self, body: &Map<String, Value>) -> Result<(), Refusal> {
+        self.walk(body, "", true)
+    }
+
+    fn walk(&self, object: &Map<String, Value>, path: &str, made: bool) -> Result<(), Refusal> {
         for (name, value) in object {
             let here = join(path, name);
             match self.0.iter().find(|member| member.name == name) {
                 Some(member) if value.is_null() && member.nullable => {}
-                Some(member) => member.kind.check(value, &here)?,
-                None if name.starts_with(FREE_PREFIX) => {}
+                Some(member) => member.kind.walk(value, &here, made)?,
+                None if name.starts_with(FREE_PREFIX) && !made => {}
                 None => {
-                    let mut refusal = Refusal::of(&here, "unknown_parameter", format!("Unknown parameter: '{here}'."));
-                    refusal.violation = GATEWAY_ONLY.contains(&name.as_str());
+                    let mut refusal = Refusal::of(&here, UNKNOWN, format!("Unknown parameter: '{here}'."));
+                    refusal.violation = made || GATEWAY_ONLY.contains(&name.as_str());
                     return Err(refusal);
                 }
             }
@@ -116,7 +157,7 @@ impl Shape {
         match self.0.iter().find(|member| member.required && !object.contains_key(member.name)) {
             Some(missing) => {
                 let here = join(path, missing.name);
-                Err(Refusal::of(&here, "missing_required_parameter", format!("Missing required parameter: '{here}'.")))
+                Err(Refusal::of(&here, MISSING, format!("Missing required parameter: '{here}'.")))
             }
             None => Ok(()),
         }
@@ -124,7 +165,7 @@ impl Shape {
 }
 
 impl Kind {
-    fn check(&self, value: &Value, path: &str) -> Result<(), Refusal> {
+    fn walk(&self, value: &Value, path: &str, made: bool) -> Result<(), Refusal> {
         match (self, value) {
             (Self::Any, _)
             | (Self::Bool, Value::Bool(_))
@@ -178,7 +219,10 @@ impl Kind {
                 None => Err(Refusal::kind(path, self.name(), value)),
             },
             (Self::OneOf(allowed), Value::String(text)) => one_of(allowed.iter().copied(), text, path),
-            (Self::Object(shape), Value::Object(object)) => shape.check(object, path),
+            (Self::Union(_), Value::Object(object)) if object.len() != 1 => {
+                Err(Refusal::plain(path, "exactly one of the members of this union must be set"))
+            }
+            (Self::Object(shape) | Self::Union(shape), Value::Object(object)) => shape.walk(object, path, made),
             (Self::List(kind, least, most), Value::Array(list)) => {
                 if list.len() < *least {
                     return Err(Refusal::of(
@@ -200,23 +244,19 @@ impl Kind {
                         ),
                     ));
                 }
-                list.iter().enumerate().try_for_each(|(at, item)| kind.check(item, &format!("{path}[{at}]")))
+                list.iter().enumerate().try_for_each(|(at, item)| kind.walk(item, &format!("{path}[{at}]"), made))
             }
-            (Self::Either(kinds), _) => either(kinds, value, path),
+            (Self::Either(kinds), _) => either(kinds, value, path, made),
             (Self::Tagged(tag, shapes), Value::Object(object)) => {
                 let here = join(path, tag);
                 let Some(found) = object.get(*tag) else {
-                    return Err(Refusal::of(
-                        &here,
-                        "missing_required_parameter",
-                        format!("Missing required parameter: '{here}'."),
-                    ));
+                    return Err(Refusal::of(&here, MISSING, format!("Missing required parameter: '{here}'.")));
                 };
                 let Value::String(name) = found else {
                     return Err(Refusal::kind(&here, "a string", found));
                 };
                 match shapes.iter().find(|(tag, _)| tag == name) {
-                    Some((_, shape)) => shape.check(object, path),
+                    Some((_, shape)) => shape.walk(object, path, made),
                     None => one_of(shapes.iter().map(|(tag, _)| *tag), name, &here),
                 }
             }
@@ -231,7 +271,7 @@ impl Kind {
             Self::Text | Self::Short(_) | Self::OneOf(_) => "a string",
             Self::Int(..) => "an integer",
             Self::Num(..) => "a decimal",
-            Self::Object(_) | Self::Free | Self::Tagged(..) => "an object",
+            Self::Object(_) | Self::Union(_) | Self::Free | Self::Tagged(..) => "an object",
             Self::List(..) => "an array",
             Self::Either(_) => "one of several types",
         }
@@ -239,14 +279,16 @@ impl Kind {
 }
 
 /// Passes if any kind accepts the value; else the objection of a kind that at least has its JSON type.
-fn either(kinds: &[Kind], value: &Value, path: &str) -> Result<(), Refusal> {
+fn either(kinds: &[Kind], value: &Value, path: &str, made: bool) -> Result<(), Refusal> {
     let mut objection: Option<Refusal> = None;
     for kind in kinds {
-        match kind.check(value, path) {
+        match kind.walk(value, path, made) {
             Ok(()) => return Ok(()),
-            Err(refusal) if refusal.code == Some("invalid_type") && refusal.param.as_deref() == Some(path) => {}
+            Err(refusal) if refusal.code == Some(WRONG_TYPE) && refusal.param.as_deref() == Some(path) => {}
+            // Rules among several kinds are for texts.
+            Err(_) if matches!(kind, Kind::Rule(_)) && !value.is_string() => {}
             // An objection to a value says more than one to a type.
-            Err(_) if objection.as_ref().is_some_and(|earlier| earlier.code != Some("invalid_type")) => {}
+            Err(_) if objection.as_ref().is_some_and(|earlier| earlier.code != Some(WRONG_TYPE)) => {}
             Err(refusal) => objection = Some(refusal),
         }
     }

@@ -5,10 +5,14 @@
 use serde::Deserialize;
 use serde_json::Value;
 
+use crate::provider::Provider;
+
 /// The configuration of an account, as `PUT /_control/<name>` takes it.
 #[derive(Debug, Clone, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct Settings {
+    /// Whose API the account speaks; absent: as its paths say, else OpenAI's.
+    pub(crate) provider: Option<Provider>,
     /// Accepted keys; absent accepts any that is not empty.
     pub(crate) keys: Option<Vec<String>>,
     /// Fixed `created` of every answer.
@@ -21,10 +25,22 @@ pub(crate) struct Settings {
     pub(crate) chunks: Option<usize>,
     /// Records forbidden headers without refusing the call, for clients other than a gateway.
     pub(crate) lenient_headers: bool,
+    /// Azure: the deployments are of models that reason.
+    pub(crate) reasoning: bool,
+    /// Bedrock: the credentials with which requests are signed; absent: those of AWS's documentation.
+    pub(crate) access_key_id: Option<String>,
+    pub(crate) secret_access_key: Option<String>,
+    pub(crate) session_token: Option<String>,
+    /// Bedrock: the region of the account; absent: that of each signature.
+    pub(crate) region: Option<String>,
+    /// watsonx.ai: seconds for which a token is valid; absent: 3600.
+    pub(crate) token_seconds: Option<u64>,
     /// One step per call.
     pub(crate) script: Vec<Step>,
     /// The last step stays.
     pub(crate) repeat: bool,
+    /// watsonx.ai: one step per call for a token, which takes none of the script's.
+    pub(crate) token_script: Vec<Step>,
 }
 
 /// One step of a script.
@@ -62,6 +78,7 @@ pub(crate) struct Step {
     pub(crate) no_done: bool,
     pub(crate) no_finish: bool,
     pub(crate) error_event: Option<ErrorEvent>,
+    pub(crate) bad_crc: Option<BadCrc>,
     pub(crate) stream: Option<bool>,
 
     // Time and the connection.
@@ -119,6 +136,17 @@ pub(crate) struct Oversize {
 pub(crate) struct ErrorEvent {
     pub(crate) after: usize,
     pub(crate) error: Option<Value>,
+}
+
+/// A frame of Bedrock's streams whose checksum does not fit.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(crate) struct BadCrc {
+    /// Its number, from 0.
+    pub(crate) frame: usize,
+    /// That of the prelude instead of that of the message.
+    #[serde(default)]
+    pub(crate) prelude: bool,
 }
 
 #[derive(Debug, Clone, Deserialize)]

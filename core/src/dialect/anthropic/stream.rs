@@ -299,7 +299,7 @@ impl Block {
     /// Takes pieces of a thinking block, without their quotes.
     fn think(&mut self, more: &str, signed: &str) -> Read {
         let Self::Thinking { text, signature } = self else { return Ok(()) };
-        if text.len() + signature.len() + more.len() + signed.len() > limits::THINKING_BYTES {
+        if text.len() + signature.len() + more.len() + signed.len() > limits::KEPT_TEXT_BYTES {
             return Err(Box::new(constant(ErrorCode::UpstreamTooLarge)));
         }
         text.push_str(more);

@@ -7,8 +7,10 @@ use serde_json::value::RawValue;
 
 pub(crate) use self::decode::decode_request;
 
+use crate::chat::Drops;
 use crate::error::{ErrorCode, Failure, Outcome};
 use crate::json::{self, Edit, JsonError, Object};
+use crate::model::{Capabilities, MaxTokensParameter};
 use crate::provider::Endpoint;
 
 /// A caller's request, checked as far as the gateway depends on it.
@@ -118,16 +120,28 @@ pub(crate) fn read_call(endpoint: Endpoint, body: &[u8]) -> Outcome<Call<'_>> {
 }
 
 impl Call<'_> {
+    /// The members of the body.
+    pub(crate) fn object(&self) -> &Object<'_> {
+        &self.object
+    }
+
     /// The body for an upstream of the same dialect: `model` replaced, the gateway's own members and documented
-    /// ones that are `null` left out, and the usage of a stream asked for if `meter` wants it.
-    pub(crate) fn encode(&self, upstream_model: &str, meter: bool) -> Bytes {
+    /// ones that are `null` left out, and the usage of a stream asked for if `meter` wants it. What the model is said
+    /// not to take is dropped and noted; the limit on tokens gets the name that it is said to want.
+    pub(crate) fn encode(&self, upstream_model: &str, meter: bool, can: &Capabilities, drops: &mut Drops) -> Bytes {
         let ask = meter && self.stream && !self.include_usage;
         let model = serde_json::Value::from(upstream_model).to_string();
         let mut asked = false;
+        let limit = self.renamed_limit(can);
         let edit = |name: &str, raw: &RawValue| match name {
             "model" => Edit::Set(model.clone()),
             _ if GATEWAY_MEMBERS.contains(&name) => Edit::Drop,
             _ if raw.get() == "null" && OPTIONAL_MEMBERS.contains(&name) => Edit::Drop,
+            "max_tokens" | "max_completion_tokens" if limit.is_some() => Edit::Drop,
+            _ if can.unsupported_parameters.iter().any(|refused| refused == name) => {
+                drops.note(name.to_owned());
+                Edit::Drop
+            }
             "messages" | "tools" => match json::strip(raw, GATEWAY_MESSAGE_MEMBERS) {
                 Some(stripped) => Edit::Set(stripped),
                 None => Edit::Keep,
@@ -139,11 +153,23 @@ impl Call<'_> {
             _ => Edit::Keep,
         };
         let has_options = self.object.get("stream_options").is_some_and(|raw| raw.get() != "null");
-        let extra: &[(&str, &str)] =
-            if ask && !has_options { &[("stream_options", r#"{"include_usage":true}"#)] } else { &[] };
-        let body = json::rewrite(&self.object, edit, extra);
+        let usage = (ask && !has_options).then_some(("stream_options", r#"{"include_usage":true}"#));
+        let extra: Vec<(&str, &str)> = limit.into_iter().chain(usage).collect();
+        let body = json::rewrite(&self.object, edit, &extra);
         debug_assert!(!asked || has_options);
         Bytes::from(body)
+    }
+
+    /// The limit on tokens under the name that the model takes, if the client used the other. If both are given, the
+    /// newer name counts.
+    fn renamed_limit(&self, can: &Capabilities) -> Option<(&'static str, &str)> {
+        let given = |name: &str| self.object.get(name).map(RawValue::get).filter(|raw| *raw != "null");
+        let (wanted, other) = match can.max_tokens_parameter? {
+            MaxTokensParameter::MaxTokens => ("max_tokens", "max_completion_tokens"),
+            MaxTokensParameter::MaxCompletionTokens => ("max_completion_tokens", "max_tokens"),
+        };
+        given(other)?;
+        Some((wanted, given("max_completion_tokens").or_else(|| given("max_tokens"))?))
     }
 }
 
@@ -204,10 +230,12 @@ pub(crate) fn json_failure(error: JsonError) -> Failure {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::provider::ProviderKind;
 
     fn encode(endpoint: Endpoint, body: &str, meter: bool) -> String {
         let call = read_call(endpoint, body.as_bytes()).unwrap();
-        String::from_utf8(call.encode("up", meter).to_vec()).unwrap()
+        let can = Capabilities::of(ProviderKind::OpenAi, "up", None);
+        String::from_utf8(call.encode("up", meter, &can, &mut Drops::default()).to_vec()).unwrap()
     }
 
     #[test]

@@ -3,25 +3,39 @@
 use serde_json::{Map, Value, json};
 
 use super::{
-    Ask,
-    choice::{self, Called, Choice, Says},
-    count, flag, message, seed, shapes,
+    Turn, Twist,
+    choice::{self, Choice},
+    message, shapes,
     stream::{self, Frame, Parts},
 };
-use crate::{answer::Answer, shape::Refusal, step::Step, text};
+use crate::{
+    answer::Answer,
+    dialect::{count, flag, given, string},
+    shape::Refusal,
+    text,
+};
 
-/// Characters of an argument text in one chunk.
-const ARGUMENT_PIECE: usize = 8;
 /// Models that think before they answer take `max_completion_tokens` only.
 const REASONING: &[&str] = &["o1", "o3", "o4", "gpt-5"];
 
+/// The table of a chat, and the rules between its members.
 pub(super) fn check(body: &Map<String, Value>) -> Result<(), Refusal> {
     shapes::CHAT.check(body, "")?;
+    check_rules(body)?;
+    if given(body, "max_tokens") && is_reasoning(string(body, "model")) {
+        let message = "Unsupported parameter: 'max_tokens' is not supported with this model. Use 'max_completion_tokens' instead.";
+        return Err(Refusal::of("max_tokens", "unsupported_parameter", message.to_owned()));
+    }
+    Ok(())
+}
+
+/// The rules between the members of a chat that hold for every provider of this dialect.
+pub(crate) fn check_rules(body: &Map<String, Value>) -> Result<(), Refusal> {
     if let Some(Value::Array(messages)) = body.get("messages") {
         message::check_order(messages)?;
     }
     check_stream_options(body)?;
-    let given = |name: &str| body.get(name).is_some_and(|value| !value.is_null());
+    let given = |name: &str| given(body, name);
     let plain = Refusal::plain;
     for (dependent, needs) in
         [("tool_choice", "tools"), ("parallel_tool_calls", "tools"), ("function_call", "functions")]
@@ -44,10 +58,6 @@ pub(super) fn check(body: &Map<String, Value>) -> Result<(), Refusal> {
             "Setting 'max_tokens' and 'max_completion_tokens' at the same time is not supported.",
         ));
     }
-    if given("max_tokens") && is_reasoning(super::model(body)) {
-        let message = "Unsupported parameter: 'max_tokens' is not supported with this model. Use 'max_completion_tokens' instead.";
-        return Err(Refusal::of("max_tokens", "unsupported_parameter", message.to_owned()));
-    }
     check_tool_choice(body)?;
     let speaks = body.get("modalities").and_then(Value::as_array).is_some_and(|list| list.contains(&json!("audio")));
     if speaks && !given("audio") {
@@ -63,23 +73,24 @@ pub(super) fn check(body: &Map<String, Value>) -> Result<(), Refusal> {
     Ok(())
 }
 
-pub(super) fn answer(ask: &Ask<'_>, body: &Map<String, Value>, step: &Step) -> Answer {
+pub(super) fn answer(turn: Turn<'_>) -> Answer {
+    let Turn { ask, body, step, twist } = turn;
     let choices: Vec<Choice> =
-        (0..count(body, "n").unwrap_or(1)).map(|index| Choice::of(body, step, seed(ask), index)).collect();
-    let frame = Frame::of(ask, body, step, "chat.completion").with_usage(usage(body, &choices), step);
+        (0..count(body, "n").unwrap_or(1)).map(|index| Choice::of(body, step, ask.seed(), index)).collect();
+    let frame = Frame::of(turn, "chat.completion", usage(body, &choices));
     let top = flag(body, "logprobs").then(|| count(body, "top_logprobs").unwrap_or_default());
     if stream::streamed(body, step) {
-        return frame.stream(ask, body, step, parts(&choices, top, stream::content_chunks(ask, step)));
+        return frame.stream(turn, parts(&choices, twist, top, ask.content_chunks(step)));
     }
     let whole = choices.iter().enumerate().map(|(index, choice)| {
-        let logprobs = match &choice.says {
-            Says::Text(words) => top.map(|top| choice::logprobs(words, false, top)),
-            Says::Refusal(words) => top.map(|top| choice::logprobs(words, true, top)),
-            Says::Calls(_) | Says::Function(_) => None,
+        let logprobs = match &choice.said.refusal {
+            Some(words) => top.map(|top| choice::logprobs(words, true, top)),
+            None if choice.speaks() => top.map(|top| choice::logprobs(&choice.said.text, false, top)),
+            None => None,
         };
-        json!({"index": index, "message": choice.message(), "logprobs": logprobs, "finish_reason": choice.finish_reason})
+        json!({"index": index, "message": choice.message(twist), "logprobs": logprobs, "finish_reason": choice.finish_reason})
     });
-    frame.whole(whole.collect())
+    frame.whole(turn, whole.collect())
 }
 
 /// Shared with completions: options of a stream need a stream.
@@ -123,56 +134,32 @@ fn is_reasoning(model: &str) -> bool {
 }
 
 fn usage(body: &Map<String, Value>, choices: &[Choice]) -> Value {
-    let effort = body.get("reasoning_effort").and_then(Value::as_str);
-    let reasoning = match effort {
+    let reasoning = match message::effort(body) {
         Some("none") => 0,
         Some(_) => 64,
-        None if is_reasoning(super::model(body)) => 64,
+        None if is_reasoning(string(body, "model")) => 64,
         None => 0,
     };
-    usage_of(message::prompt_tokens(body), choices.iter().map(Choice::tokens).sum(), reasoning)
+    usage_of(message::prompt_tokens(body), choices.iter().map(|choice| choice.said.tokens()).sum(), reasoning)
 }
 
 /// The choices as chunks; several choices take turns.
-fn parts(choices: &[Choice], top: Option<usize>, chunks: Option<usize>) -> Parts {
+fn parts(choices: &[Choice], twist: &Twist, top: Option<usize>, chunks: Option<usize>) -> Parts {
     let delta = |index: usize, delta: Value, logprobs: Option<Value>| json!({"index": index, "delta": delta, "logprobs": logprobs, "finish_reason": null});
     let mut parts = Parts { before: Vec::new(), content: Vec::new(), finish: Vec::new() };
     let mut streams: Vec<std::vec::IntoIter<Value>> = Vec::new();
     for (index, choice) in choices.iter().enumerate() {
-        let content = if matches!(choice.says, Says::Text(_)) { json!("") } else { Value::Null };
+        let content = if choice.speaks() { json!("") } else { Value::Null };
         parts.before.push(delta(index, json!({"role": "assistant", "content": content, "refusal": null}), None));
         parts
             .finish
             .push(json!({"index": index, "delta": {}, "logprobs": null, "finish_reason": choice.finish_reason}));
-        let spoken = |words: &[String], name: &str| -> Vec<Value> {
-            let groups = match chunks {
-                Some(count) => text::regroup(words.to_vec(), count),
-                None => words.to_vec(),
-            };
-            let one = |group: String| {
-                let logprobs = top.map(|top| choice::logprobs(&text::words(&group), name == "refusal", top));
-                delta(index, Value::from_iter([(name, group)]), logprobs)
-            };
-            groups.into_iter().map(one).collect()
-        };
-        let deltas = match &choice.says {
-            Says::Text(words) => spoken(words, "content"),
-            Says::Refusal(words) => spoken(words, "refusal"),
-            Says::Calls(calls) => calls
-                .iter()
-                .enumerate()
-                .flat_map(|(at, call)| call_deltas(at, call))
-                .map(|d| delta(index, d, None))
-                .collect(),
-            Says::Function(call) => {
-                let first = json!({"function_call": {"name": call.name, "arguments": ""}});
-                let rest = argument_pieces(&call.arguments)
-                    .into_iter()
-                    .map(|piece| json!({"function_call": {"arguments": piece}}));
-                std::iter::once(first).chain(rest).map(|d| delta(index, d, None)).collect()
-            }
-        };
-        streams.push(deltas.into_iter());
+        let deltas = choice.deltas(twist, chunks).into_iter().map(|one| {
+            let top = top.filter(|_| matches!(one.name, "content" | "refusal"));
+            let logprobs = top.map(|top| choice::logprobs(&text::words(&one.text), one.name == "refusal", top));
+            delta(index, one.delta, logprobs)
+        });
+        streams.push(deltas.collect::<Vec<_>>().into_iter());
     }
     loop {
         let round: Vec<Value> = streams.iter_mut().filter_map(Iterator::next).collect();
@@ -181,20 +168,4 @@ fn parts(choices: &[Choice], top: Option<usize>, chunks: Option<usize>) -> Parts
         }
         parts.content.extend(round);
     }
-}
-
-/// Id, type and name come with the first delta of a call only.
-fn call_deltas(at: usize, call: &Called) -> Vec<Value> {
-    let (kind, argument) = if call.custom { ("custom", "input") } else { ("function", "arguments") };
-    let first =
-        json!({"tool_calls": [{"index": at, "id": call.id, "type": kind, kind: {"name": call.name, argument: ""}}]});
-    let rest = argument_pieces(&call.arguments)
-        .into_iter()
-        .map(|piece| json!({"tool_calls": [{"index": at, kind: {argument: piece}}]}));
-    std::iter::once(first).chain(rest).collect()
-}
-
-fn argument_pieces(arguments: &str) -> Vec<String> {
-    let letters: Vec<char> = arguments.chars().collect();
-    letters.chunks(ARGUMENT_PIECE).map(|piece| piece.iter().collect()).collect()
 }

@@ -1,121 +1,105 @@
-//! What the simulated model says: one choice of a chat, before it is put on the wire.
+//! One choice of a chat: what the model was asked and said, between OpenAI's messages and the simulated model.
 
 use serde_json::{Map, Value, json};
 
-use super::{count, flag, message};
-use crate::{step::Step, text};
+use super::{Twist, message};
+use crate::{
+    dialect::{count, flag, items},
+    mind::{Asked, Called, Choice as Wanted, Format, Said, Tool, Why},
+    step::Step,
+    text,
+};
 
 /// A choice in full.
 pub(super) struct Choice {
-    pub(super) says: Says,
+    pub(super) said: Said,
+    /// The call is told in the form before tools.
+    legacy: bool,
     pub(super) finish_reason: String,
-}
-
-/// The content of a choice; texts in the pieces that stand for tokens.
-pub(super) enum Says {
-    Text(Vec<String>),
-    Refusal(Vec<String>),
-    Calls(Vec<Called>),
-    /// The call of a function in the form before tools.
-    Function(Called),
-}
-
-/// A call of a tool.
-pub(super) struct Called {
-    pub(super) id: String,
-    pub(super) name: String,
-    /// JSON text, or the free text for a custom tool.
-    pub(super) arguments: String,
-    pub(super) custom: bool,
 }
 
 impl Choice {
     /// The choice number `index` of the answer to a chat.
     pub(super) fn of(body: &Map<String, Value>, step: &Step, seed: u64, index: usize) -> Self {
-        let mut choice = Self::spoken(body, step, seed, index);
-        if let Some(reason) = &step.finish_reason {
-            choice.finish_reason.clone_from(reason);
-        }
-        choice
-    }
-
-    fn spoken(body: &Map<String, Value>, step: &Step, seed: u64, index: usize) -> Self {
-        let (role, last) = message::last(body);
-        let script = if role == "user" { last.trim_start() } else { "" };
-        if let Some(choice) = step.text.is_none().then(|| called(body, script, seed, index)).flatten() {
-            return choice;
-        }
-        if let (None, Some(why)) = (&step.text, script.strip_prefix("refuse:")) {
-            let words = text::words(&format!("I can't help with that.{why}"));
-            return Self { says: Says::Refusal(words), finish_reason: "stop".to_owned() };
-        }
-        let mut said = match &step.text {
-            Some(text) => text.clone(),
-            None => formatted(body, reply(role, &last, body)),
+        let legacy = !body.contains_key("tools");
+        let asked = asked(body, legacy);
+        let said = asked.said(step, seed, index);
+        // A function forced by name ends with "stop", as if the model had said all it wanted to say.
+        let forced = matches!(asked.choice, Wanted::Named(_));
+        let finish_reason = match (&step.finish_reason, &said.why) {
+            (Some(reason), _) => reason,
+            (None, Why::Length) => "length",
+            (None, Why::Calls) if !forced && legacy => "function_call",
+            (None, Why::Calls) if !forced => "tool_calls",
+            (None, Why::Done | Why::Stop(_) | Why::Calls | Why::Refused) => "stop",
         };
-        if index > 0 {
-            said.push_str(&format!(" (choice {})", index + 1));
-        }
-        let (words, finish_reason) =
-            limited(&said, body.get("stop"), count(body, "max_completion_tokens").or(count(body, "max_tokens")));
-        Self { says: Says::Text(words), finish_reason: finish_reason.to_owned() }
-    }
-
-    /// The number of tokens said.
-    pub(super) fn tokens(&self) -> u64 {
-        let calls = |list: &[Called]| list.iter().map(|call| 5 + text::tokens(&call.arguments)).sum();
-        match &self.says {
-            Says::Text(words) | Says::Refusal(words) => u64::try_from(words.len().max(1)).unwrap_or_default(),
-            Says::Calls(list) => calls(list),
-            Says::Function(call) => calls(std::slice::from_ref(call)),
-        }
+        let finish_reason = finish_reason.to_owned();
+        Self { said, legacy, finish_reason }
     }
 
     /// The message of an answer that is not streamed.
-    pub(super) fn message(&self) -> Value {
-        let (mut content, mut refusal, mut calls) = (Value::Null, Value::Null, None);
-        match &self.says {
-            Says::Text(words) => content = json!(words.concat()),
-            Says::Refusal(words) => refusal = json!(words.concat()),
-            Says::Calls(list) => calls = Some(("tool_calls", list.iter().map(Called::whole).collect())),
-            Says::Function(call) => {
-                calls = Some(("function_call", json!({"name": call.name, "arguments": call.arguments})))
-            }
-        }
+    pub(super) fn message(&self, twist: &Twist) -> Value {
+        let said = |words: &[String]| json!(words.concat());
+        let content = match (&self.said.refusal, self.said.calls.is_empty(), self.said.text.as_slice()) {
+            (Some(_), ..) | (None, false, []) => Value::Null,
+            (None, _, words) => said(words),
+        };
+        let refusal = self.said.refusal.as_deref().map_or(Value::Null, said);
+        let calls = match (self.said.calls.as_slice(), self.legacy) {
+            ([], _) => None,
+            ([call, ..], true) => Some(("function_call", json!({"name": call.name, "arguments": call.arguments}))),
+            (calls, false) => Some(("tool_calls", calls.iter().map(|call| whole(call, twist)).collect())),
+        };
         let members = [("role", json!("assistant")), ("content", content), ("refusal", refusal)];
-        Value::from_iter(members.into_iter().chain(calls).chain([("annotations", json!([]))]))
+        let thinking = twist.reasoning.zip(self.said.thinking.as_ref().map(|thinking| json!(thinking)));
+        Value::from_iter(members.into_iter().chain(thinking).chain(calls).chain([("annotations", json!([]))]))
+    }
+
+    /// The deltas of a stream after the one that names the role; texts with the words behind them.
+    pub(super) fn deltas(&self, twist: &Twist, chunks: Option<usize>) -> Vec<Delta> {
+        let spoken = |words: &[String], name: &'static str| {
+            let groups = match chunks {
+                Some(count) => text::regroup(words.to_vec(), count),
+                None => words.to_vec(),
+            };
+            groups.into_iter().map(move |group| Delta {
+                delta: Value::from_iter([(name, group.clone())]),
+                name,
+                text: group,
+            })
+        };
+        let mut deltas: Vec<Delta> = Vec::new();
+        if let (Some(name), Some(thinking)) = (twist.reasoning, &self.said.thinking) {
+            deltas.extend(spoken(&text::words(thinking), name));
+        }
+        match &self.said.refusal {
+            Some(words) => deltas.extend(spoken(words, "refusal")),
+            None if self.said.calls.is_empty() || !self.said.text.is_empty() => {
+                deltas.extend(spoken(&self.said.text, "content"));
+            }
+            None => {}
+        }
+        let calls = self.said.calls.iter().enumerate().flat_map(|(at, call)| match self.legacy {
+            true => function_deltas(call),
+            false => call_deltas(at, call, twist),
+        });
+        deltas.extend(calls.map(|delta| Delta { delta, name: "tool_calls", text: String::new() }));
+        deltas
+    }
+
+    /// Whether the first delta has an empty text or none.
+    pub(super) fn speaks(&self) -> bool {
+        self.said.refusal.is_none() && self.said.calls.is_empty()
     }
 }
 
-impl Called {
-    fn whole(&self) -> Value {
-        match self.custom {
-            true => {
-                json!({"id": self.id, "type": "custom", "custom": {"name": self.name, "input": self.arguments}})
-            }
-            false => {
-                json!({"id": self.id, "type": "function", "function": {"name": self.name, "arguments": self.arguments}})
-            }
-        }
-    }
-}
-
-/// Cuts a text at a stop sequence and after `most` tokens; with the reason for its end.
-pub(super) fn limited(said: &str, stop: Option<&Value>, most: Option<usize>) -> (Vec<String>, &'static str) {
-    let stops: Vec<&str> = match stop {
-        Some(Value::String(one)) => vec![one],
-        Some(Value::Array(list)) => list.iter().filter_map(Value::as_str).collect(),
-        _ => Vec::new(),
-    };
-    let end = stops.into_iter().filter(|stop| !stop.is_empty()).filter_map(|stop| said.find(stop)).min();
-    let mut words = text::words(said.get(..end.unwrap_or(said.len())).unwrap_or(said));
-    match most {
-        Some(most) if words.len() > most => {
-            words.truncate(most);
-            (words, "length")
-        }
-        _ => (words, "stop"),
-    }
+/// One delta of a stream.
+pub(super) struct Delta {
+    pub(super) delta: Value,
+    /// Its member.
+    pub(super) name: &'static str,
+    /// The text in it, where it has one.
+    pub(super) text: String,
 }
 
 /// Log probabilities as they stand beside words; the numbers mean nothing but are always the same.
@@ -139,29 +123,17 @@ pub(super) fn logprobs(words: &[String], refusal: bool, top: usize) -> Value {
     }
 }
 
-fn reply(role: &str, last: &str, body: &Map<String, Value>) -> String {
-    match role {
-        "tool" | "function" => format!("Hello from the simulated provider. The tool said: {last}"),
-        _ => format!("Hello from the simulated provider. You said: {}", message::last_of_user(body)),
+/// The stop sequences of a request: none, one or several.
+pub(super) fn stops(body: &Map<String, Value>) -> Vec<&str> {
+    match body.get("stop") {
+        Some(Value::String(one)) => vec![one],
+        Some(Value::Array(list)) => list.iter().filter_map(Value::as_str).collect(),
+        _ => Vec::new(),
     }
 }
 
-fn formatted(body: &Map<String, Value>, said: String) -> String {
-    let format = body.get("response_format");
-    match format.and_then(|format| format.get("type")).and_then(Value::as_str) {
-        Some("json_object") => json!({"reply": said}).to_string(),
-        Some("json_schema") => {
-            let schema = format.and_then(|format| format.pointer("/json_schema/schema"));
-            text::sample(schema.unwrap_or(&Value::Null), &said).to_string()
-        }
-        _ => said,
-    }
-}
-
-/// The tool calls of a choice, where the request forces one or the user's text asks for some with `call:` lines.
-fn called(body: &Map<String, Value>, script: &str, seed: u64, index: usize) -> Option<Choice> {
-    let legacy = !body.contains_key("tools");
-    let tools = body.get("tools").or_else(|| body.get("functions"))?.as_array()?;
+fn asked(body: &Map<String, Value>, legacy: bool) -> Asked<'_> {
+    let (role, last) = message::last(body);
     let choice = body.get(if legacy { "function_call" } else { "tool_choice" });
     let named = choice.and_then(|choice| {
         let name =
@@ -170,56 +142,70 @@ fn called(body: &Map<String, Value>, script: &str, seed: u64, index: usize) -> O
     });
     let allowed = choice.and_then(|choice| choice.get("allowed_tools"));
     let mode = choice.and_then(Value::as_str).or_else(|| allowed?.get("mode")?.as_str());
-    let tools: Vec<&Value> = match allowed.and_then(|allowed| allowed.get("tools")).and_then(Value::as_array) {
-        Some(only) => tools.iter().filter(|tool| only.iter().any(|one| name_of(one) == name_of(tool))).collect(),
-        None => tools.iter().collect(),
-    };
-    let asked: Vec<&str> = script.lines().filter_map(|line| line.trim().strip_prefix("call:")).collect();
-    let asked = match (named, mode) {
-        (_, Some("none")) => return None,
-        (Some(name), _) => vec![asked.first().copied().filter(|line| line.trim().starts_with(name)).unwrap_or(name)],
-        (None, Some("required")) if asked.is_empty() => vec![""],
-        (None, _) if asked.is_empty() => return None,
-        (None, _) => asked,
-    };
-    let single = legacy || (body.contains_key("parallel_tool_calls") && !flag(body, "parallel_tool_calls"));
-    let most = if single { 1 } else { asked.len() };
-    let calls = asked.iter().take(most).enumerate();
-    let mut calls: Vec<Called> =
-        calls.filter_map(|(at, line)| one_call(line.trim(), &tools, seed, index * 128 + at)).collect();
-    if calls.is_empty() {
-        return None;
+    let only = allowed.and_then(|allowed| allowed.get("tools")).and_then(Value::as_array);
+    let may = |tool: &&Value| only.is_none_or(|only| only.iter().any(|one| name_of(one) == name_of(tool)));
+    let tools = items(body, if legacy { "functions" } else { "tools" });
+    Asked {
+        tool_said: matches!(role, "tool" | "function").then_some(last),
+        user: message::last_of_user(body),
+        tools: tools.iter().filter(may).map(tool).collect(),
+        choice: match (named, mode) {
+            (_, Some("none")) => Wanted::Never,
+            (Some(name), _) => Wanted::Named(name),
+            (None, Some("required")) => Wanted::Any,
+            (None, _) => Wanted::Auto,
+        },
+        single: legacy || (body.contains_key("parallel_tool_calls") && !flag(body, "parallel_tool_calls")),
+        format: format(body.get("response_format")),
+        stop: stops(body),
+        most: count(body, "max_completion_tokens").or(count(body, "max_tokens")),
+        thinks: message::effort(body).is_some_and(|effort| effort != "none"),
     }
-    // A function forced by name ends with "stop", as if the model had said all it wanted to say.
-    let finish_reason = match (named, legacy) {
-        (Some(_), _) => "stop",
-        (None, true) => "function_call",
-        (None, false) => "tool_calls",
-    };
-    let says = if legacy { Says::Function(calls.remove(0)) } else { Says::Calls(calls) };
-    Some(Choice { says, finish_reason: finish_reason.to_owned() })
 }
 
-/// A line is `name`, `name {"argument": 1}` or nothing; what it leaves out comes from the tool's schema.
-fn one_call(line: &str, tools: &[&Value], seed: u64, number: usize) -> Option<Called> {
-    let (name, arguments) = line.split_once(char::is_whitespace).unwrap_or((line, ""));
-    let tool = match name {
-        "" => tools.first(),
-        _ => tools.iter().find(|tool| name_of(tool) == name),
-    };
-    let tool = tool?;
-    let custom = tool.get("custom").is_some();
+/// The format of the answer that a request asks for.
+pub(crate) fn format(format: Option<&Value>) -> Format {
+    match format.and_then(|format| format.get("type")).and_then(Value::as_str) {
+        Some("json_object") => Format::Object,
+        Some("json_schema") => {
+            let schema = format.and_then(|format| format.pointer("/json_schema/schema"));
+            Format::Schema(schema.cloned().unwrap_or_default())
+        }
+        _ => Format::Text,
+    }
+}
+
+fn tool(tool: &Value) -> Tool<'_> {
     let schema = tool.pointer("/function/parameters").or_else(|| tool.get("parameters")).unwrap_or(&Value::Null);
-    let arguments = match arguments.trim() {
-        "" if custom => "sample".to_owned(),
-        "" => text::sample(schema, "sample").to_string(),
-        given => given.to_owned(),
-    };
-    let id = format!("call_{:016x}{number:08x}", text::hash(&seed.to_be_bytes()));
-    Some(Called { id, name: name_of(tool).to_owned(), arguments, custom })
+    Tool { name: name_of(tool), schema, custom: tool.get("custom").is_some() }
 }
 
 fn name_of(tool: &Value) -> &str {
     let inner = tool.get("function").or_else(|| tool.get("custom")).unwrap_or(tool);
     inner.get("name").and_then(Value::as_str).unwrap_or_default()
+}
+
+fn whole(call: &Called, twist: &Twist) -> Value {
+    let id = format!("{}{}", twist.call, call.id);
+    match call.custom {
+        true => json!({"id": id, "type": "custom", "custom": {"name": call.name, "input": call.arguments}}),
+        false => json!({"id": id, "type": "function", "function": {"name": call.name, "arguments": call.arguments}}),
+    }
+}
+
+/// Id, type and name come with the first delta of a call only.
+fn call_deltas(at: usize, call: &Called, twist: &Twist) -> Vec<Value> {
+    let (kind, argument) = if call.custom { ("custom", "input") } else { ("function", "arguments") };
+    let id = format!("{}{}", twist.call, call.id);
+    let first = json!({"tool_calls": [{"index": at, "id": id, "type": kind, kind: {"name": call.name, argument: ""}}]});
+    let rest = text::pieces(&call.arguments)
+        .into_iter()
+        .map(|piece| json!({"tool_calls": [{"index": at, kind: {argument: piece}}]}));
+    std::iter::once(first).chain(rest).collect()
+}
+
+fn function_deltas(call: &Called) -> Vec<Value> {
+    let first = json!({"function_call": {"name": call.name, "arguments": ""}});
+    let rest = text::pieces(&call.arguments).into_iter().map(|piece| json!({"function_call": {"arguments": piece}}));
+    std::iter::once(first).chain(rest).collect()
 }

@@ -3,10 +3,17 @@
 use serde_json::{Map, Value, json};
 
 use super::{
-    Ask, chat, choice, count, flag, shapes,
+    Turn, chat, choice, shapes,
     stream::{self, Frame, Parts},
 };
-use crate::{answer::Answer, shape::Refusal, step::Step, text};
+use crate::{
+    answer::Answer,
+    dialect::{count, flag},
+    mind::{self, Why},
+    shape::Refusal,
+    step::Step,
+    text,
+};
 
 /// The limit of an answer when the request names none.
 const DEFAULT_MAX_TOKENS: usize = 16;
@@ -18,6 +25,11 @@ struct Completion {
 
 pub(super) fn check(body: &Map<String, Value>) -> Result<(), Refusal> {
     shapes::COMPLETIONS.check(body, "")?;
+    check_rules(body)
+}
+
+/// The rules between the members that hold for every provider of this dialect.
+pub(crate) fn check_rules(body: &Map<String, Value>) -> Result<(), Refusal> {
     chat::check_stream_options(body)?;
     let (n, best_of) = (count(body, "n").unwrap_or(1), count(body, "best_of"));
     match best_of {
@@ -32,7 +44,8 @@ pub(super) fn check(body: &Map<String, Value>) -> Result<(), Refusal> {
     }
 }
 
-pub(super) fn answer(ask: &Ask<'_>, body: &Map<String, Value>, step: &Step) -> Answer {
+pub(super) fn answer(turn: Turn<'_>) -> Answer {
+    let Turn { ask, body, step, .. } = turn;
     let prompts = prompts(body.get("prompt"));
     let n = count(body, "n").unwrap_or(1);
     let each = prompts.iter().flat_map(|prompt| (0..n).map(move |variant| (prompt, variant)));
@@ -40,15 +53,15 @@ pub(super) fn answer(ask: &Ask<'_>, body: &Map<String, Value>, step: &Step) -> A
 
     let said = all.iter().map(|one| u64::try_from(one.words.len()).unwrap_or_default()).sum();
     let usage = chat::usage_of(prompts.iter().map(|(_, tokens)| tokens).sum(), said, 0);
-    let frame = Frame::of(ask, body, step, "text_completion").with_usage(usage, step);
+    let frame = Frame::of(turn, "text_completion", usage);
     let top = count(body, "logprobs");
     if stream::streamed(body, step) {
-        return frame.stream(ask, body, step, parts(&all, top, stream::content_chunks(ask, step)));
+        return frame.stream(turn, parts(&all, top, ask.content_chunks(step)));
     }
     let choices = all.iter().enumerate().map(|(index, one)| {
         json!({"text": one.words.concat(), "index": index, "logprobs": top.map(|top| logprobs(&one.words, 0, top)), "finish_reason": one.finish_reason})
     });
-    frame.whole(choices.collect())
+    frame.whole(turn, choices.collect())
 }
 
 fn completion(body: &Map<String, Value>, step: &Step, prompt: &str, variant: usize) -> Completion {
@@ -59,8 +72,9 @@ fn completion(body: &Map<String, Value>, step: &Step, prompt: &str, variant: usi
     if variant > 0 {
         said = format!(" (choice {}){said}", variant + 1);
     }
-    let (mut words, mut finish_reason) =
-        choice::limited(&said, body.get("stop"), Some(count(body, "max_tokens").unwrap_or(DEFAULT_MAX_TOKENS)));
+    let most = count(body, "max_tokens").unwrap_or(DEFAULT_MAX_TOKENS);
+    let (mut words, why) = mind::limited(&said, &choice::stops(body), Some(most));
+    let mut finish_reason = if why == Why::Length { "length" } else { "stop" };
     if let Some(reason) = &step.finish_reason {
         finish_reason = reason;
     }

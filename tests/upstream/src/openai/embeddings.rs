@@ -3,18 +3,23 @@
 use base64::{Engine, engine::general_purpose::STANDARD};
 use serde_json::{Map, Value, json};
 
-use super::{count, model, shapes};
-use crate::{answer::Answer, shape::Refusal, step::Step, text};
+use super::{Turn, shapes};
+use crate::{
+    answer::Answer,
+    dialect::{self, count, object, string},
+    shape::Refusal,
+    text,
+};
 
 const MAX_TOKENS: u64 = 8192;
 const MAX_TOKENS_IN_ALL: u64 = 300_000;
 
-pub(super) fn check(body: &Map<String, Value>) -> Result<(), Refusal> {
+pub(crate) fn check(body: &Map<String, Value>) -> Result<(), Refusal> {
     shapes::EMBEDDINGS.check(body, "")?;
-    if body.contains_key("dimensions") && model(body) == "text-embedding-ada-002" {
+    if body.contains_key("dimensions") && string(body, "model") == "text-embedding-ada-002" {
         return Err(Refusal::plain("dimensions", "This model does not support specifying dimensions."));
     }
-    if count(body, "dimensions").is_some_and(|wanted| wanted > size(model(body))) {
+    if count(body, "dimensions").is_some_and(|wanted| wanted > size(string(body, "model"))) {
         return Err(Refusal::plain("dimensions", "The number of dimensions is above what this model gives."));
     }
     let counts: Vec<u64> = inputs(body).iter().map(|(_, tokens)| *tokens).collect();
@@ -34,9 +39,10 @@ pub(super) fn check(body: &Map<String, Value>) -> Result<(), Refusal> {
     Ok(())
 }
 
-pub(super) fn answer(body: &Map<String, Value>, step: &Step) -> Answer {
+pub(super) fn answer(turn: Turn<'_>) -> Answer {
+    let Turn { ask, body, step, twist } = turn;
     let inputs = inputs(body);
-    let dimensions = count(body, "dimensions").unwrap_or_else(|| size(model(body)));
+    let dimensions = count(body, "dimensions").unwrap_or_else(|| size(string(body, "model")));
     let base64 = body.get("encoding_format").and_then(Value::as_str) == Some("base64");
     let data = inputs.iter().enumerate().map(|(index, (seed, _))| {
         let vector = text::vector(*seed, dimensions);
@@ -48,16 +54,15 @@ pub(super) fn answer(body: &Map<String, Value>, step: &Step) -> Answer {
     });
     let data: Value = data.collect();
     let tokens: u64 = inputs.iter().map(|(_, tokens)| tokens).sum();
-    let named = step.model.as_deref().unwrap_or_else(|| model(body));
-    let usage = match &step.usage {
-        None => Some(json!({"prompt_tokens": tokens, "total_tokens": tokens})),
-        Some(Value::String(absent)) if absent == "absent" => None,
-        Some(other) => Some(other.clone()),
-    };
-    let members =
-        [("object", Some(json!("list"))), ("data", Some(data)), ("model", Some(json!(named))), ("usage", usage)];
-    let answer = Value::from_iter(members.into_iter().filter_map(|(name, value)| Some((name, value?))));
-    Answer::json(200, &answer)
+    let named = step.model.as_deref().unwrap_or_else(|| string(body, "model"));
+    let usage = dialect::usage(json!({"prompt_tokens": tokens, "total_tokens": tokens}), step);
+    let answer = object([
+        ("object", Some(json!("list"))),
+        ("data", Some(data)),
+        ("model", Some(json!(named))),
+        ("usage", usage),
+    ]);
+    Answer::json(200, &(twist.whole)(ask, answer))
 }
 
 /// A seed and a number of tokens for each input.
@@ -78,6 +83,14 @@ fn inputs(body: &Map<String, Value>) -> Vec<(u64, u64)> {
     }
 }
 
+/// The native size of a model's vectors.
 fn size(model: &str) -> usize {
-    if model == "text-embedding-3-large" { 3072 } else { 1536 }
+    let families = [
+        ("text-embedding-3-large", 3072),
+        ("embedqa-e5", 1024),
+        ("bge-m3", 1024),
+        ("arctic-embed", 1024),
+        ("llama-3.2-n", 2048),
+    ];
+    families.iter().find(|(family, _)| model.contains(family)).map_or(1536, |(_, size)| *size)
 }

@@ -2,10 +2,14 @@
 
 use serde_json::{Map, Value};
 
-use crate::{shape::Refusal, text};
+use crate::{
+    dialect::{items, list, member, texts},
+    shape::Refusal,
+    text,
+};
 
 /// Tool messages answer the calls of the assistant message before them, all of them, and nothing else.
-pub(super) fn check_order(messages: &[Value]) -> Result<(), Refusal> {
+pub(crate) fn check_order(messages: &[Value]) -> Result<(), Refusal> {
     let mut waiting: Vec<&str> = Vec::new();
     let mut asked_at = 0;
     let mut function_called = false;
@@ -24,7 +28,7 @@ pub(super) fn check_order(messages: &[Value]) -> Result<(), Refusal> {
         unanswered(&waiting, asked_at)?;
         match role {
             "assistant" => {
-                waiting = calls(message).iter().map(|call| member(call, "id")).collect();
+                waiting = list(message, "tool_calls").iter().map(|call| member(call, "id")).collect();
                 asked_at = at;
                 function_called |= message.get("function_call").is_some_and(Value::is_object);
                 check_assistant(message, &path)?;
@@ -43,16 +47,16 @@ pub(super) fn check_order(messages: &[Value]) -> Result<(), Refusal> {
 
 /// The text of the last message, with its role.
 pub(super) fn last(body: &Map<String, Value>) -> (&str, String) {
-    match messages(body).last() {
-        Some(message) => (member(message, "role"), content(message)),
+    match items(body, "messages").last() {
+        Some(message) => (member(message, "role"), texts(message)),
         None => ("", String::new()),
     }
 }
 
 /// The text of the last message of the user.
-pub(super) fn last_of_user(body: &Map<String, Value>) -> String {
-    let mut backwards = messages(body).iter().rev();
-    backwards.find(|message| member(message, "role") == "user").map(content).unwrap_or_default()
+pub(crate) fn last_of_user(body: &Map<String, Value>) -> String {
+    let mut backwards = items(body, "messages").iter().rev();
+    backwards.find(|message| member(message, "role") == "user").map(texts).unwrap_or_default()
 }
 
 /// A plausible number of prompt tokens: the texts, a few for each message, many for each picture or file.
@@ -60,39 +64,21 @@ pub(super) fn prompt_tokens(body: &Map<String, Value>) -> u64 {
     let one = |message: &Value| {
         let other_parts = message.get("content").and_then(Value::as_array).into_iter().flatten();
         let heavy = other_parts.filter(|part| !matches!(member(part, "type"), "text" | "refusal")).count();
-        let calls = calls(message).iter().map(|call| text::tokens(&call.to_string())).sum::<u64>();
-        3 + text::tokens(&content(message)) + calls + 85 * u64::try_from(heavy).unwrap_or_default()
+        let calls = list(message, "tool_calls").iter().map(|call| text::tokens(&call.to_string())).sum::<u64>();
+        3 + text::tokens(&texts(message)) + calls + 85 * u64::try_from(heavy).unwrap_or_default()
     };
     let tools = body.get("tools").or_else(|| body.get("functions")).map_or(0, |tools| text::tokens(&tools.to_string()));
-    3 + tools + messages(body).iter().map(one).sum::<u64>()
+    3 + tools + items(body, "messages").iter().map(one).sum::<u64>()
+}
+
+/// How hard the model is told to think.
+pub(super) fn effort(body: &Map<String, Value>) -> Option<&str> {
+    body.get("reasoning_effort").and_then(Value::as_str)
 }
 
 /// Whether any message says "json", as JSON mode demands.
 pub(super) fn mention_json(body: &Map<String, Value>) -> bool {
-    messages(body).iter().any(|message| content(message).to_ascii_lowercase().contains("json"))
-}
-
-fn messages(body: &Map<String, Value>) -> &[Value] {
-    body.get("messages").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default()
-}
-
-fn content(message: &Value) -> String {
-    match message.get("content") {
-        Some(Value::String(text)) => text.clone(),
-        Some(Value::Array(parts)) => {
-            let texts = parts.iter().filter(|part| member(part, "type") == "text");
-            texts.map(|part| member(part, "text")).collect::<Vec<_>>().join("\n")
-        }
-        _ => String::new(),
-    }
-}
-
-fn calls(message: &Value) -> &[Value] {
-    message.get("tool_calls").and_then(Value::as_array).map(Vec::as_slice).unwrap_or_default()
-}
-
-fn member<'a>(object: &'a Value, name: &str) -> &'a str {
-    object.get(name).and_then(Value::as_str).unwrap_or_default()
+    items(body, "messages").iter().any(|message| texts(message).to_ascii_lowercase().contains("json"))
 }
 
 fn unanswered(waiting: &[&str], asked_at: usize) -> Result<(), Refusal> {

@@ -2,11 +2,10 @@
 
 use serde_json::{Value, json};
 
-use super::{Ask, Checked, Request, created, refused};
-use crate::answer::Answer;
+use crate::{answer::Answer, dialect::Ask};
 
 /// What an account without a list of its own offers; it accepts every other name too.
-const OFFERED: &[&str] = &[
+pub(crate) const OFFERED: &[&str] = &[
     "gpt-4.1",
     "gpt-4.1-mini",
     "gpt-4o",
@@ -25,26 +24,12 @@ const DATED: &[(&str, &str)] = &[
     ("gpt-5", "gpt-5-2025-08-07"),
 ];
 
-/// Refuses a model that the account does not know.
-pub(super) fn known(ask: &Ask<'_>, id: &str) -> Checked {
-    match &ask.settings.models {
-        Some(models) if !models.iter().any(|model| model == id) => {
-            let message = format!("The model `{id}` does not exist or you do not have access to it.");
-            Err(refused(404, &message, None, Some("model_not_found"), false))
-        }
-        _ => Ok(Request::Model(id.to_owned())),
-    }
-}
-
-pub(super) fn list(ask: &Ask<'_>) -> Answer {
-    let data: Vec<Value> = match &ask.settings.models {
-        Some(models) => models.iter().map(|id| entry(ask, id)).collect(),
-        None => OFFERED.iter().map(|id| entry(ask, id)).collect(),
-    };
+pub(crate) fn list(ask: &Ask<'_>, usual: &[&str]) -> Answer {
+    let data: Vec<Value> = ask.models(usual).iter().map(|id| entry(ask, id)).collect();
     Answer::json(200, &json!({"object": "list", "data": data}))
 }
 
-pub(super) fn one(ask: &Ask<'_>, id: &str) -> Answer {
+pub(crate) fn one(ask: &Ask<'_>, id: &str) -> Answer {
     Answer::json(200, &entry(ask, id))
 }
 
@@ -54,5 +39,5 @@ pub(super) fn dated(id: &str) -> &str {
 }
 
 fn entry(ask: &Ask<'_>, id: &str) -> Value {
-    json!({"id": id, "object": "model", "created": created(ask), "owned_by": "system"})
+    json!({"id": id, "object": "model", "created": ask.created(), "owned_by": "system"})
 }

@@ -6,11 +6,11 @@ use crate::shape::{Kind, Member, Refusal, Shape, needed, needed_or_null, optiona
 
 use Kind::{Any, Bool, Either, Free, Int, List, Num, Object, OneOf, Rule, Short, Tagged, Text};
 
-const MANY: usize = 100_000;
-const BIG: i64 = i64::MAX;
+pub(crate) const MANY: usize = 100_000;
+pub(crate) const BIG: i64 = i64::MAX;
 
 /// `POST /v1/chat/completions`.
-pub(super) static CHAT: Shape = Shape(&[
+pub(crate) static CHAT: Shape = Shape(&[
     needed("model", Text),
     needed("messages", List(&MESSAGE, 1, MANY)),
     set("audio", Object(&AUDIO_OUT)),
@@ -35,7 +35,7 @@ pub(super) static CHAT: Shape = Shape(&[
     ),
     optional("prompt_cache_retention", OneOf(&["in_memory", "24h"])),
     optional("reasoning_effort", OneOf(&["none", "minimal", "low", "medium", "high", "xhigh", "max"])),
-    set("response_format", Tagged("type", &[("text", &BARE), ("json_object", &BARE), ("json_schema", &JSON_SCHEMA)])),
+    set("response_format", RESPONSE_FORMAT),
     set("safety_identifier", Short(64)),
     optional("seed", Int(i64::MIN, BIG)),
     optional("service_tier", OneOf(&["auto", "default", "flex", "scale", "priority", "fast"])),
@@ -86,12 +86,9 @@ pub(super) static CHAT: Shape = Shape(&[
 ]);
 
 /// `POST /v1/completions`.
-pub(super) static COMPLETIONS: Shape = Shape(&[
+pub(crate) static COMPLETIONS: Shape = Shape(&[
     needed("model", Text),
-    needed_or_null(
-        "prompt",
-        Either(&[Text, List(&Text, 1, 2048), List(&TOKEN, 1, MANY), List(&List(&TOKEN, 1, MANY), 1, 2048)]),
-    ),
+    needed_or_null("prompt", PROMPT),
     optional("best_of", Int(1, 20)),
     optional("echo", Bool),
     optional("frequency_penalty", Num(-2.0, 2.0)),
@@ -111,7 +108,7 @@ pub(super) static COMPLETIONS: Shape = Shape(&[
 ]);
 
 /// `POST /v1/embeddings`.
-pub(super) static EMBEDDINGS: Shape = Shape(&[
+pub(crate) static EMBEDDINGS: Shape = Shape(&[
     needed("model", Text),
     needed(
         "input",
@@ -127,13 +124,42 @@ pub(super) static EMBEDDINGS: Shape = Shape(&[
     set("user", Text),
 ]);
 
-const TYPE: Member = needed("type", Text);
+/// What the providers of this dialect have in common.
+pub(crate) const PROMPT: Kind =
+    Either(&[Text, List(&Text, 1, 2048), List(&TOKEN, 1, MANY), List(&List(&TOKEN, 1, MANY), 1, 2048)]);
+pub(crate) const RESPONSE_FORMAT: Kind =
+    Tagged("type", &[("text", &BARE), ("json_object", &BARE), ("json_schema", &JSON_SCHEMA)]);
+/// `stream_options` without what only OpenAI has.
+pub(crate) const USAGE_OPTION: Member = optional("stream_options", Object(&Shape(&[set("include_usage", Bool)])));
+pub(crate) static IMAGE_URL: Shape =
+    Shape(&[needed("url", Rule(image_url)), set("detail", OneOf(&["auto", "low", "high"]))]);
+pub(crate) const TEXT_OR_BARE_PARTS: Kind =
+    Either(&[Text, List(&Tagged("type", &[("text", &BARE_TEXT_PART)]), 1, MANY)]);
+pub(crate) static BARE_TEXT_PART: Shape = Shape(&[TYPE, needed("text", Text)]);
+pub(crate) static NAMED_FUNCTION: Shape = Shape(&[
+    needed("type", OneOf(&["function"])),
+    needed("function", Object(&Shape(&[needed("name", FUNCTION_NAME)]))),
+]);
+pub(crate) static FUNCTION_TOOL: Shape =
+    Shape(&[needed("type", OneOf(&["function"])), needed("function", Object(&FUNCTION))]);
+/// A tool whose function has no `strict`.
+pub(crate) static LOOSE_FUNCTION_TOOL: Shape = Shape(&[
+    needed("type", OneOf(&["function"])),
+    needed(
+        "function",
+        Object(&Shape(&[needed("name", FUNCTION_NAME), set("description", Text), set("parameters", Free)])),
+    ),
+]);
+pub(crate) static FUNCTION_CALL: Shape =
+    Shape(&[needed("type", OneOf(&["function"])), needed("id", Text), needed("function", Object(&CALLED_FUNCTION))]);
+
+pub(crate) const TYPE: Member = needed("type", Text);
 const TOKEN: Kind = Int(0, 400_000);
 const FUNCTION_NAME: Kind = Rule(function_name);
-const STOP: Member = optional("stop", Either(&[Text, List(&Text, 1, 4)]));
+pub(crate) const STOP: Member = optional("stop", Either(&[Text, List(&Text, 1, 4)]));
 const STREAM_OPTIONS: Member =
     optional("stream_options", Object(&Shape(&[set("include_usage", Bool), set("include_obfuscation", Bool)])));
-const TEXT_OR_PARTS: Kind = Either(&[Text, List(&Tagged("type", &[("text", &TEXT_PART)]), 1, MANY)]);
+pub(crate) const TEXT_OR_PARTS: Kind = Either(&[Text, List(&Tagged("type", &[("text", &TEXT_PART)]), 1, MANY)]);
 const BREAKPOINT: Member =
     set("prompt_cache_breakpoint", Object(&Shape(&[needed("mode", OneOf(&["explicit"])), set("ttl", Text)])));
 
@@ -225,8 +251,8 @@ static MESSAGE: Kind = Tagged(
     ],
 );
 
-const ROLE: Member = needed("role", Text);
-const NAME: Member = set("name", Text);
+pub(crate) const ROLE: Member = needed("role", Text);
+pub(crate) const NAME: Member = set("name", Text);
 static INSTRUCTION: Shape = Shape(&[ROLE, NAME, needed("content", TEXT_OR_PARTS)]);
 static CALLED_FUNCTION: Shape = Shape(&[needed("name", Text), needed("arguments", Text)]);
 
@@ -288,7 +314,7 @@ fn filled_text(value: &Value, path: &str) -> Result<(), Refusal> {
     }
 }
 
-fn image_url(value: &Value, path: &str) -> Result<(), Refusal> {
+pub(crate) fn image_url(value: &Value, path: &str) -> Result<(), Refusal> {
     let url = value.as_str().unwrap_or_default();
     let embedded = url.starts_with("data:image/") && url.contains(";base64,");
     if embedded || url.starts_with("https://") || url.starts_with("http://") {

@@ -2,11 +2,12 @@
 
 use serde_json::{Map, Value, json};
 
-use super::Ask;
+use super::Turn;
 use crate::{
-    answer::{Answer, data_event},
+    answer::Answer,
+    dialect::{self, flag, string},
     shape::FREE_PREFIX,
-    step::{EchoKey, Step},
+    step::Step,
 };
 
 /// The members that every chunk (or the one answer) of an exchange shares.
@@ -30,9 +31,11 @@ pub(super) struct Parts {
 }
 
 impl Frame {
-    pub(super) fn of(ask: &Ask<'_>, body: &Map<String, Value>, step: &Step, object: &'static str) -> Self {
+    /// With the usage the answer really has; a step may have its own.
+    pub(super) fn of(turn: Turn<'_>, object: &'static str, usage: Value) -> Self {
+        let Turn { ask, body, step, twist } = turn;
         let prefix = if object == "text_completion" { "cmpl" } else { "chatcmpl" };
-        let model = super::models::dated(super::model(body));
+        let model = super::models::dated(string(body, "model"));
         let tier = (object != "text_completion").then(|| match body.get("service_tier").and_then(Value::as_str) {
             Some("flex") => "flex",
             Some("priority" | "fast") => "priority",
@@ -45,34 +48,26 @@ impl Frame {
             .map(|(n, v)| (n.clone(), v.clone()))
             .collect();
         Self {
-            id: format!("{prefix}-{:016x}", super::seed(ask)),
+            id: format!("{prefix}-{:016x}", ask.seed()),
             object,
-            created: super::created(ask),
+            created: ask.created(),
             model: step.model.clone().unwrap_or_else(|| model.to_owned()),
             tier,
             echo: (!echo.is_empty()).then_some(Value::Object(echo)),
-            usage: None,
+            usage: dialect::usage((twist.usage)(usage), step),
         }
     }
 
-    /// Sets the usage, unless the step has its own; `"absent"` there means none.
-    pub(super) fn with_usage(mut self, real: Value, step: &Step) -> Self {
-        self.usage = match &step.usage {
-            None => Some(real),
-            Some(Value::String(absent)) if absent == "absent" => None,
-            Some(other) => Some(other.clone()),
-        };
-        self
-    }
-
     /// The answer that is not streamed.
-    pub(super) fn whole(&self, choices: Value) -> Answer {
+    pub(super) fn whole(&self, turn: Turn<'_>, choices: Value) -> Answer {
         let usage = self.usage.clone();
-        Answer::json(200, &self.members(self.object, choices, usage, self.echo.clone()))
+        let answer = self.members(self.object, choices, usage, self.echo.clone());
+        Answer::json(200, &(turn.twist.whole)(turn.ask, answer))
     }
 
     /// The streamed answer.
-    pub(super) fn stream(&self, ask: &Ask<'_>, body: &Map<String, Value>, step: &Step, parts: Parts) -> Answer {
+    pub(super) fn stream(&self, turn: Turn<'_>, parts: Parts) -> Answer {
+        let Turn { ask, body, step, twist } = turn;
         let usage_asked = body
             .get("stream_options")
             .and_then(|options| options.get("include_usage"))
@@ -91,13 +86,18 @@ impl Frame {
         if let (true, Some(usage)) = (usage_asked, &self.usage) {
             chunks.push(self.members(object, json!([]), Some(usage.clone()), None));
         }
-        let mut events: Vec<String> = chunks.iter().map(data_event).collect();
-        match error_event(ask, step) {
-            Some((after, error)) => {
+        // Where no `[DONE]` is the last event, the usage is.
+        let usage = self.usage.as_ref().filter(|_| twist.done || !step.no_done);
+        let chunks = (twist.chunks)(ask, chunks, usage);
+        let mut events: Vec<String> = chunks.iter().enumerate().map(|(at, chunk)| (twist.event)(at, chunk)).collect();
+        let given = step.error_event.as_ref().and_then(|event| event.error.clone());
+        match ask.error_event(step, |message| (twist.failed)(None, message)) {
+            Some((after, usual)) => {
                 events.truncate(after);
-                events.push(data_event(&json!({"error": error})));
+                let failed = given.map_or(usual, |error| (twist.failed)(Some(error), None));
+                events.push((twist.event)(events.len(), &failed));
             }
-            None if step.no_done => {}
+            None if step.no_done || !twist.done => {}
             None => events.push("data: [DONE]\n\n".to_owned()),
         }
         Answer::events(events)
@@ -119,26 +119,7 @@ impl Frame {
     }
 }
 
-/// How many content chunks the step or the account asks for.
-pub(super) fn content_chunks(ask: &Ask<'_>, step: &Step) -> Option<usize> {
-    step.chunks.or(ask.settings.chunks)
-}
-
 /// Whether the answer is streamed; a step may insist on what was not asked for.
 pub(super) fn streamed(body: &Map<String, Value>, step: &Step) -> bool {
-    step.stream.unwrap_or_else(|| super::flag(body, "stream"))
-}
-
-fn error_event(ask: &Ask<'_>, step: &Step) -> Option<(usize, Value)> {
-    let standard = |message: &str| json!({"message": message, "type": "server_error", "param": null, "code": null});
-    if step.echo_key == Some(EchoKey::Event) {
-        let message = format!("Something is wrong with key {}.", ask.key.unwrap_or_default());
-        return Some((step.error_event.as_ref().map_or(2, |event| event.after), standard(&message)));
-    }
-    let event = step.error_event.as_ref()?;
-    let error = event
-        .error
-        .clone()
-        .unwrap_or_else(|| standard("The server had an error while processing your request. Sorry about that!"));
-    Some((event.after, error))
+    step.stream.unwrap_or_else(|| flag(body, "stream"))
 }

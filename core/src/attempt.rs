@@ -1,0 +1,513 @@
+//! One call of a client at one target: written for its provider, sent, and its answer read.
+//!
+//! The table of which wire format serves which endpoint of which provider type is [`Wire::of`]; whatever else differs
+//! between providers is in their own files.
+
+use std::borrow::Cow;
+
+use bytes::Bytes;
+use futures_util::{StreamExt, stream};
+use http::header::{CONTENT_ENCODING, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
+use http::{Method, StatusCode};
+
+use crate::account::Usage;
+use crate::body::Upstream;
+use crate::chat::{self, Destination, Drops, Encoded, Expect, Inlined};
+use crate::config::Target;
+use crate::dialect::failure::{constant, tells};
+use crate::dialect::openai_chat::{self, Call, Encoder, Envelope, Shape};
+use crate::dialect::{
+    anthropic, bedrock_converse, bedrock_invoke, nim_embeddings, openai_completions, openai_like, watsonx,
+};
+use crate::egress::{self, Departure};
+use crate::embed::{self, Batch};
+use crate::error::{ErrorCode, Failure, Outcome};
+use crate::frame::{eventstream, sse};
+use crate::gateway::Gateway;
+use crate::limits;
+use crate::model::Capabilities;
+use crate::ports::{Platform, UpstreamBody};
+use crate::provider::{self, Endpoint, Operation, ProviderKind};
+use crate::relay::{Codec, Hold, Pass, Relay, Setup, Source, Translate};
+use crate::secret::{Credential, Secret};
+use crate::token;
+
+/// One call to one target.
+pub(crate) struct Attempt<'a> {
+    /// The deployment.
+    pub gateway: &'a Gateway,
+    /// What the client asks.
+    pub call: &'a Call<'a>,
+    /// Where it goes.
+    pub target: Target<'a>,
+    /// What the provider knows us by.
+    pub credential: &'a Credential,
+    /// The tenant wants no drops, and no additions to OpenAI's shapes.
+    pub strict: bool,
+    /// What the gateway's own ids of answers are made of.
+    pub id: &'a str,
+}
+
+/// What is known of an attempt, however it ends.
+#[derive(Default)]
+pub(crate) struct Trace {
+    /// Calls made, images included.
+    pub calls: u32,
+    /// The last status of the provider.
+    pub status: Option<u16>,
+    /// The provider's id of the request.
+    pub request_id: Option<HeaderValue>,
+    /// Parameters that were left out, separated by commas.
+    pub dropped: Option<String>,
+    /// The provider's name of the model.
+    pub upstream_model: Option<String>,
+    /// The provider's own word for why the answer ended, if ours cannot say it.
+    pub native_finish: Option<String>,
+}
+
+/// The provider's id of its request, for its support.
+pub(crate) const UPSTREAM_REQUEST_ID: HeaderName = HeaderName::from_static("x-gateway-upstream-request-id");
+/// Parameters that were left out.
+const DROPPED_PARAMS: HeaderName = HeaderName::from_static("x-gateway-dropped-params");
+/// The provider's name of the model.
+const UPSTREAM_MODEL: HeaderName = HeaderName::from_static("x-gateway-upstream-model");
+/// The provider's own word for why the answer ended.
+const NATIVE_FINISH: HeaderName = HeaderName::from_static("x-gateway-native-finish-reason");
+
+impl Trace {
+    /// Takes over what was seen of a further call.
+    fn merge(&mut self, other: Self) {
+        self.calls += other.calls;
+        self.status = other.status.or(self.status);
+        self.request_id = other.request_id.or_else(|| self.request_id.take());
+    }
+
+    /// Puts what clients may know into the headers of an answer.
+    pub(crate) fn tell(&self, headers: &mut HeaderMap) {
+        if let Some(id) = &self.request_id {
+            headers.insert(UPSTREAM_REQUEST_ID, id.clone());
+        }
+        for (name, value) in [
+            (DROPPED_PARAMS, &self.dropped),
+            (UPSTREAM_MODEL, &self.upstream_model),
+            (NATIVE_FINISH, &self.native_finish),
+        ] {
+            let value = value.as_deref().filter(|value| value.len() <= 1024 && value.is_ascii());
+            if let Some(value) = value.and_then(|value| HeaderValue::from_str(value).ok()) {
+                headers.insert(name, value);
+            }
+        }
+    }
+}
+
+/// An answer that can be given to the client.
+pub(crate) enum Answer<P: Platform> {
+    /// All of it.
+    Whole(Bytes, Option<Usage>),
+    /// A stream that has its first content.
+    Stream(Box<Relay>, Upstream<P>),
+}
+
+/// The wire format of a call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Wire {
+    /// OpenAI's own, passed on.
+    Pass,
+    /// Chats, translated.
+    Anthropic,
+    Converse,
+    WatsonxChat,
+    Like,
+    /// Legacy completions.
+    Generation,
+    Completions,
+    /// Embeddings.
+    Invoke,
+    Watsonx,
+    Nim,
+}
+
+impl Wire {
+    fn of(kind: ProviderKind, endpoint: Endpoint) -> Option<Self> {
+        Some(match (kind, endpoint) {
+            (ProviderKind::OpenAi | ProviderKind::AzureOpenAi, _) => Self::Pass,
+            (ProviderKind::Anthropic, Endpoint::Chat) => Self::Anthropic,
+            (ProviderKind::Bedrock, Endpoint::Chat) => Self::Converse,
+            (ProviderKind::WatsonxAi, Endpoint::Chat) => Self::WatsonxChat,
+            (ProviderKind::Cerebras | ProviderKind::Nim, Endpoint::Chat) => Self::Like,
+            (ProviderKind::WatsonxAi, Endpoint::Completions) => Self::Generation,
+            (ProviderKind::Cerebras | ProviderKind::Nim, Endpoint::Completions) => Self::Completions,
+            (ProviderKind::Bedrock, Endpoint::Embeddings) => Self::Invoke,
+            (ProviderKind::WatsonxAi, Endpoint::Embeddings) => Self::Watsonx,
+            (ProviderKind::Nim, Endpoint::Embeddings) => Self::Nim,
+            (ProviderKind::Anthropic | ProviderKind::Bedrock, Endpoint::Completions)
+            | (ProviderKind::Anthropic | ProviderKind::Cerebras, Endpoint::Embeddings) => return None,
+        })
+    }
+
+    /// Whether images go as bytes.
+    fn inlines(self) -> bool {
+        matches!(self, Self::Converse | Self::WatsonxChat)
+    }
+}
+
+impl Attempt<'_> {
+    /// Makes the attempt.
+    pub(crate) async fn run<P: Platform>(&self, platform: &P, trace: &mut Trace) -> Outcome<Answer<P>> {
+        let Some(kind) = self.target.provider.kind() else { return Err(self.unsupported()) };
+        let Some(wire) = Wire::of(kind, self.call.endpoint) else { return Err(self.unsupported()) };
+        let model = self.target.model;
+        let can = Capabilities::of(kind, model.id.as_str(), model.capabilities.as_ref());
+        let timeouts = self.gateway.deployment.timeouts;
+        let now = platform.now_ms();
+        let total = now
+            .saturating_add(timeouts.total_ms)
+            .min(platform.deadline_ms().map_or(u64::MAX, |end| end.saturating_sub(limits::DEADLINE_RESERVE_MS)));
+        let wait = if self.call.stream { timeouts.first_content_ms } else { timeouts.answer_ms };
+        let run = Run { attempt: self, kind, wire, can: &can, deadline: now.saturating_add(wait).min(total), total };
+        match wire {
+            Wire::Pass => run.pass(platform, trace).await,
+            Wire::Anthropic | Wire::Converse | Wire::WatsonxChat | Wire::Like => run.chat(platform, trace).await,
+            Wire::Generation | Wire::Completions => Err(Failure::internal("stub")),
+            Wire::Invoke | Wire::Watsonx | Wire::Nim => run.embeddings(platform, trace).await,
+        }
+    }
+
+    fn unsupported(&self) -> Failure {
+        provider::unsupported_endpoint(self.target.provider.kind(), self.call.endpoint)
+    }
+
+    /// Whether a provider's request id can be shown: short, plain, and without a piece of the credential.
+    fn harmless(&self, id: &HeaderValue) -> bool {
+        let Ok(text) = id.to_str() else { return false };
+        let plain = text.len() <= 128 && text.bytes().all(|b| b.is_ascii_graphic());
+        plain && !self.credential.values().any(|secret| tells(text, secret.open()))
+    }
+}
+
+/// An attempt under way.
+struct Run<'a> {
+    attempt: &'a Attempt<'a>,
+    kind: ProviderKind,
+    wire: Wire,
+    can: &'a Capabilities,
+    /// Until when the answer, or the first content of a stream, must be there.
+    deadline: u64,
+    /// Until when all must be over.
+    total: u64,
+}
+
+/// A call before it has an address and a credential.
+struct Draft {
+    body: Bytes,
+    headers: Vec<(HeaderName, HeaderValue)>,
+}
+
+impl Run<'_> {
+    async fn pass<P: Platform>(&self, platform: &P, trace: &mut Trace) -> Outcome<Answer<P>> {
+        let call = self.attempt.call;
+        let mut drops = Drops::default();
+        let body = call.encode(self.model(), true, self.can, &mut drops);
+        self.note(&drops, trace)?;
+        let draft = Draft { body, headers: Vec::new() };
+        let upstream = self.send(platform, trace, &draft).await?;
+        if call.stream {
+            let azure = self.kind == ProviderKind::AzureOpenAi;
+            let codec = if azure && self.attempt.strict && call.endpoint == Endpoint::Chat {
+                // What Azure adds to chunks is left out for those who want OpenAI's shapes only.
+                let source =
+                    Source::Like(sse::Decoder::default(), openai_like::Decoder::new(self.kind, Expect::default()));
+                self.translate(platform, source, Shape::Chat, false)
+            } else {
+                Codec::Pass(Pass::new(!call.include_usage, azure))
+            };
+            return self.stream(platform, upstream, codec).await;
+        }
+        let (_, bytes) = self.whole(platform, upstream).await?;
+        let (usage, model) = openai_chat::read_answer(call.endpoint, &bytes)?;
+        trace.upstream_model = model;
+        Ok(Answer::Whole(bytes, usage))
+    }
+
+    async fn chat<P: Platform>(&self, platform: &P, trace: &mut Trace) -> Outcome<Answer<P>> {
+        let call = self.attempt.call;
+        let request = openai_chat::decode_request(call.object())?;
+        let inlined = if self.wire.inlines() {
+            let allowed = &self.attempt.gateway.deployment.allowed;
+            crate::inline::images(platform, &request, allowed, self.deadline).await?
+        } else {
+            Inlined::default()
+        };
+        let to = self.destination(&inlined);
+        let Encoded { body, headers, drops, expect } = match self.wire {
+            Wire::Anthropic => anthropic::encode_request(&request, &to),
+            Wire::Converse => bedrock_converse::request::encode_request(&request, &to),
+            Wire::WatsonxChat => watsonx::encode_request(&request, &to),
+            _ => openai_like::encode_request(&request, &to),
+        }?;
+        self.note(&drops, trace)?;
+        let upstream = self.send(platform, trace, &Draft { body, headers }).await?;
+        if call.stream {
+            let source = match self.wire {
+                Wire::Anthropic => Source::Anthropic(sse::Decoder::default(), anthropic::Decoder::new(expect)),
+                Wire::Converse => {
+                    let decoder = Box::new(bedrock_converse::stream::Decoder::new(expect));
+                    Source::Converse(eventstream::Decoder::default(), decoder)
+                }
+                _ => Source::Like(sse::Decoder::default(), openai_like::Decoder::new(self.kind, expect)),
+            };
+            let codec = self.translate(platform, source, Shape::Chat, request.legacy_functions);
+            return self.stream(platform, upstream, codec).await;
+        }
+        let (_, bytes) = self.whole(platform, upstream).await?;
+        let answer = self.decode_chat(&bytes, &expect)?;
+        trace.upstream_model = answer.identity.model.as_deref().map(str::to_owned);
+        trace.native_finish = answer.choices.iter().find_map(|choice| choice.finish.native.clone());
+        let envelope = self.envelope(platform, request.legacy_functions);
+        let body = openai_chat::encode_response(&answer, &envelope);
+        Ok(Answer::Whole(Bytes::from(body), answer.usage))
+    }
+
+    fn decode_chat<'b>(&self, bytes: &'b [u8], expect: &'b Expect) -> Result<chat::Answer<'b>, Failure> {
+        match self.wire {
+            Wire::Anthropic => anthropic::decode_response(bytes, expect),
+            Wire::Converse => bedrock_converse::response::decode_response(bytes, expect),
+            _ => openai_like::decode_response(self.kind, bytes, expect),
+        }
+    }
+
+    fn model(&self) -> &str {
+        self.attempt.target.model.id.as_str()
+    }
+
+    fn destination<'b>(&'b self, inlined: &'b Inlined) -> Destination<'b> {
+        let settings = &self.attempt.target.provider.settings;
+        Destination { kind: self.kind, model: self.model(), can: self.can, settings, inlined }
+    }
+
+    fn envelope<P: Platform>(&self, platform: &P, legacy_functions: bool) -> Envelope {
+        let call = self.attempt.call;
+        let prefix = if call.endpoint == Endpoint::Chat { "chatcmpl" } else { "cmpl" };
+        Envelope {
+            id: format!("{prefix}-{}", self.attempt.id),
+            created: platform.now_ms() / 1000,
+            // OpenAI's own answers tell the model that answered, Azure's too.
+            model: (self.kind != ProviderKind::AzureOpenAi).then(|| call.model.clone()),
+            legacy_functions,
+            include_usage: call.include_usage,
+        }
+    }
+
+    fn translate<P: Platform>(&self, platform: &P, source: Source, shape: Shape, legacy_functions: bool) -> Codec {
+        let encoder = Encoder::new(shape, self.envelope(platform, legacy_functions));
+        Codec::Translate(Box::new(Translate::new(source, encoder)))
+    }
+
+    /// Notes what is left out.
+    ///
+    /// # Errors
+    /// `unsupported_parameter` if the tenant wants no drops.
+    fn note(&self, drops: &Drops, trace: &mut Trace) -> Outcome<()> {
+        if drops.is_empty() {
+            return Ok(());
+        }
+        if self.attempt.strict
+            && let Some(failure) = drops.strict()
+        {
+            return Err(failure);
+        }
+        trace.dropped = Some(drops.header());
+        Ok(())
+    }
+}
+
+impl Run<'_> {
+    /// All calls that a request for embeddings needs, a few at a time; the first failure fails it.
+    async fn embeddings<P: Platform>(&self, platform: &P, trace: &mut Trace) -> Outcome<Answer<P>> {
+        let call = self.attempt.call;
+        let request = embed::decode_request(call.object())?;
+        let inlined = Inlined::default();
+        let to = self.destination(&inlined);
+        let Batch { calls, drops } = match self.wire {
+            Wire::Invoke => bedrock_invoke::encode(&request, &to),
+            Wire::Watsonx => watsonx::embeddings::encode(&request, &to),
+            _ => nim_embeddings::encode(&request, &to),
+        }?;
+        self.note(&drops, trace)?;
+        let mut answer = embed::Answer::new(&request);
+        let runs = calls.iter().map(|call| async move {
+            let draft = Draft { body: call.body.clone(), headers: call.headers.clone() };
+            let (seen, outcome) = self.one(platform, &draft).await;
+            (call, seen, outcome)
+        });
+        let mut runs = stream::iter(runs).buffered(limits::CALLS_AT_ONCE);
+        while let Some((call, seen, outcome)) = runs.next().await {
+            trace.merge(seen);
+            let (headers, bytes) = outcome?;
+            let vectors = match self.wire {
+                Wire::Invoke => bedrock_invoke::decode(self.can.family, &headers, &bytes),
+                Wire::Watsonx => watsonx::embeddings::decode(&headers, &bytes),
+                _ => nim_embeddings::decode(&headers, &bytes),
+            }?;
+            answer.take(call, &vectors)?;
+        }
+        let (body, usage) = answer.write(&call.model)?;
+        Ok(Answer::Whole(body, usage))
+    }
+
+    /// One call of several, from its sending to its whole answer.
+    async fn one<P: Platform>(&self, platform: &P, draft: &Draft) -> (Trace, Outcome<(HeaderMap, Bytes)>) {
+        let mut trace = Trace::default();
+        let outcome = match self.send(platform, &mut trace, draft).await {
+            Ok(response) => self.whole(platform, response).await,
+            Err(failure) => Err(failure),
+        };
+        (trace, outcome)
+    }
+
+    /// Sends one call. What comes back has status 200; everything else is a failure already.
+    async fn send<P: Platform>(
+        &self,
+        platform: &P,
+        trace: &mut Trace,
+        draft: &Draft,
+    ) -> Outcome<http::Response<Upstream<P>>> {
+        if self.kind != ProviderKind::WatsonxAi {
+            return self.send_with(platform, trace, draft, None).await;
+        }
+        let attempt = self.attempt;
+        let settings = &attempt.target.provider.settings;
+        let (gateway, credential) = (attempt.gateway, attempt.credential);
+        let token = token::bearer(gateway, platform, settings, credential, self.deadline).await?;
+        let sent = self.send_with(platform, trace, draft, Some(&token)).await;
+        if trace.status != Some(401) {
+            return sent;
+        }
+        // It may have been revoked: one more try, with another token or not at all.
+        match token::another(gateway, platform, settings, credential, &token, self.deadline).await {
+            Ok(Some(fresh)) => self.send_with(platform, trace, draft, Some(&fresh)).await,
+            Ok(None) | Err(_) => sent,
+        }
+    }
+
+    async fn send_with<P: Platform>(
+        &self,
+        platform: &P,
+        trace: &mut Trace,
+        draft: &Draft,
+        token: Option<&Secret>,
+    ) -> Outcome<http::Response<Upstream<P>>> {
+        let call = self.attempt.call;
+        let target = &self.attempt.target;
+        let Some(Ok(places)) = target.places else {
+            return Err(constant(ErrorCode::UpstreamUnreachable).caused_by("base URL refused"));
+        };
+        let operation = Operation::Call(call.endpoint, call.stream);
+        let settings = &target.provider.settings;
+        let uri = match places.fixed(call.endpoint) {
+            Some(uri) => Cow::Borrowed(uri),
+            None => Cow::Owned(provider::address(self.kind, places, settings, self.model(), self.can, operation)?),
+        };
+        let mut headers = HeaderMap::with_capacity(draft.headers.len() + 6);
+        headers.extend(draft.headers.iter().cloned());
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        let identity = provider::Identity { credential: self.attempt.credential, settings, token, stream: call.stream };
+        provider::authenticate(
+            self.kind,
+            &identity,
+            &Method::POST,
+            &uri,
+            &mut headers,
+            &draft.body,
+            platform.now_ms(),
+        )?;
+        trace.calls += 1;
+        trace.status = None;
+        let departure = Departure {
+            method: Method::POST,
+            uri: &uri,
+            private_allowed: places.private_allowed(),
+            headers,
+            body: Some(draft.body.clone()),
+        };
+        let response = egress::send(platform, departure, self.deadline).await?;
+        let (head, mut upstream) = response.into_parts();
+        trace.status = Some(head.status.as_u16());
+        let id = head.headers.get(provider::request_id_header(self.kind));
+        trace.request_id = id.filter(|id| self.attempt.harmless(id)).cloned();
+        if head.status != StatusCode::OK {
+            let bytes = egress::read_all(platform, &mut upstream, limits::UPSTREAM_ERROR_BYTES, self.deadline).await;
+            return Err(provider::classify(self.kind, head.status, &head.headers, &bytes.unwrap_or_default()));
+        }
+        if head.headers.get(CONTENT_ENCODING).is_some_and(|encoding| encoding != "identity") {
+            return Err(protocol("compressed answer"));
+        }
+        Ok(http::Response::from_parts(head, upstream))
+    }
+
+    /// Reads a whole JSON answer.
+    async fn whole<P: Platform>(
+        &self,
+        platform: &P,
+        response: http::Response<Upstream<P>>,
+    ) -> Outcome<(HeaderMap, Bytes)> {
+        let (head, mut upstream) = response.into_parts();
+        if !has_type(&head.headers, "application/json") {
+            return Err(protocol("answer is not JSON"));
+        }
+        let bytes = egress::read_all(platform, &mut upstream, limits::UPSTREAM_BODY_BYTES, self.deadline).await?;
+        Ok((head.headers, bytes))
+    }
+
+    /// Reads a stream up to its commit point.
+    async fn stream<P: Platform>(
+        &self,
+        platform: &P,
+        response: http::Response<Upstream<P>>,
+        codec: Codec,
+    ) -> Outcome<Answer<P>> {
+        let (head, upstream) = response.into_parts();
+        let framing =
+            if self.wire == Wire::Converse { "application/vnd.amazon.eventstream" } else { "text/event-stream" };
+        if !has_type(&head.headers, framing) {
+            return Err(protocol("answer is no event stream"));
+        }
+        let relay = Relay::new(Setup {
+            codec,
+            secrets: self.attempt.credential.values().cloned().collect(),
+            now_ms: platform.now_ms(),
+            deadline_ms: self.total,
+            timeouts: self.attempt.gateway.deployment.timeouts,
+        });
+        match egress::before(platform, self.deadline, until_content(relay, upstream, platform)).await {
+            None => Err(constant(ErrorCode::UpstreamTimeout).caused_by("no content in time")),
+            Some(answer) => answer,
+        }
+    }
+}
+
+fn protocol(cause: &str) -> Failure {
+    constant(ErrorCode::UpstreamProtocol).caused_by(cause)
+}
+
+/// Whether the content type is `essence`, whatever its parameters.
+fn has_type(headers: &HeaderMap, essence: &str) -> bool {
+    let kind = headers.get(CONTENT_TYPE).and_then(|v| v.to_str().ok()).unwrap_or_default();
+    kind.split(';').next().is_some_and(|e| e.trim().eq_ignore_ascii_case(essence))
+}
+
+/// Reads until the commit point: the first content, or a failure that is still a status.
+async fn until_content<P: Platform>(mut relay: Relay, mut upstream: Upstream<P>, platform: &P) -> Outcome<Answer<P>> {
+    loop {
+        let hold = match upstream.chunk().await {
+            Ok(Some(chunk)) => relay.hold(&chunk, platform.now_ms()),
+            Ok(None) => relay.hold_end(Ok(())),
+            Err(error) => relay.hold_end(Err(error)),
+        };
+        match hold {
+            Hold::More => {}
+            Hold::Commit => return Ok(Answer::Stream(Box::new(relay), upstream)),
+            Hold::Fail(failure) => return Err(*failure),
+        }
+    }
+}

@@ -1,0 +1,291 @@
+//! The members we read of Converse's answers and events, and the writer of its requests.
+
+use std::borrow::Cow;
+
+use serde::Deserialize;
+use serde_json::value::RawValue;
+
+use crate::account::Usage;
+
+/// A string, borrowed where it has no escapes.
+#[derive(Clone, Debug, Default, Deserialize)]
+#[serde(transparent)]
+pub(super) struct Text<'a>(#[serde(borrow)] pub(super) Cow<'a, str>);
+
+/// A whole answer.
+#[derive(Deserialize)]
+pub(super) struct Answer<'a> {
+    #[serde(borrow)]
+    pub(super) output: Option<&'a RawValue>,
+    #[serde(borrow, rename = "stopReason")]
+    pub(super) stop_reason: Option<Text<'a>>,
+    #[serde(borrow)]
+    pub(super) usage: Option<&'a RawValue>,
+}
+
+/// `output`.
+#[derive(Deserialize)]
+pub(super) struct Output<'a> {
+    #[serde(borrow)]
+    pub(super) message: &'a RawValue,
+}
+
+/// The message of an answer.
+#[derive(Deserialize)]
+pub(super) struct Message<'a> {
+    #[serde(borrow)]
+    pub(super) content: Vec<&'a RawValue>,
+}
+
+/// A block of an answer's content; one member is there.
+#[derive(Deserialize)]
+pub(super) struct Block<'a> {
+    #[serde(borrow)]
+    pub(super) text: Option<Text<'a>>,
+    #[serde(borrow, rename = "toolUse")]
+    pub(super) tool_use: Option<&'a RawValue>,
+    #[serde(borrow, rename = "reasoningContent")]
+    pub(super) reasoning: Option<&'a RawValue>,
+    #[serde(borrow, rename = "citationsContent")]
+    pub(super) citations: Option<&'a RawValue>,
+}
+
+/// `toolUse`.
+#[derive(Deserialize)]
+pub(super) struct ToolUse<'a> {
+    #[serde(borrow, rename = "toolUseId")]
+    pub(super) id: Text<'a>,
+    #[serde(borrow)]
+    pub(super) name: Text<'a>,
+    #[serde(borrow)]
+    pub(super) input: Option<&'a RawValue>,
+}
+
+/// `reasoningContent` of an answer.
+#[derive(Deserialize)]
+pub(super) struct Reasoning<'a> {
+    #[serde(borrow, rename = "reasoningText")]
+    pub(super) text: Option<&'a RawValue>,
+    #[serde(borrow, rename = "redactedContent")]
+    pub(super) redacted: Option<&'a RawValue>,
+}
+
+/// `reasoningText`.
+#[derive(Deserialize)]
+pub(super) struct ReasoningText<'a> {
+    #[serde(borrow)]
+    pub(super) text: &'a RawValue,
+    #[serde(borrow)]
+    pub(super) signature: Option<&'a RawValue>,
+}
+
+/// `citationsContent`.
+#[derive(Deserialize)]
+pub(super) struct Citations<'a> {
+    #[serde(borrow, default)]
+    pub(super) content: Vec<&'a RawValue>,
+}
+
+/// An event that concerns one block: `contentBlockStart`, `contentBlockDelta`, `contentBlockStop`.
+#[derive(Deserialize)]
+pub(super) struct BlockEvent<'a> {
+    #[serde(rename = "contentBlockIndex")]
+    pub(super) index: u64,
+    #[serde(borrow)]
+    pub(super) start: Option<&'a RawValue>,
+    #[serde(borrow)]
+    pub(super) delta: Option<&'a RawValue>,
+}
+
+/// `start` of a block.
+#[derive(Deserialize)]
+pub(super) struct Start<'a> {
+    #[serde(borrow, rename = "toolUse")]
+    pub(super) tool_use: Option<&'a RawValue>,
+}
+
+/// `toolUse` of a starting block.
+#[derive(Deserialize)]
+pub(super) struct StartedTool<'a> {
+    #[serde(borrow, rename = "toolUseId")]
+    pub(super) id: &'a RawValue,
+    #[serde(borrow)]
+    pub(super) name: &'a RawValue,
+}
+
+/// `delta` of a block; one member is there.
+#[derive(Deserialize)]
+pub(super) struct Delta<'a> {
+    #[serde(borrow)]
+    pub(super) text: Option<&'a RawValue>,
+    #[serde(borrow, rename = "toolUse")]
+    pub(super) tool_use: Option<&'a RawValue>,
+    #[serde(borrow, rename = "reasoningContent")]
+    pub(super) reasoning: Option<&'a RawValue>,
+}
+
+/// `toolUse` of a delta.
+#[derive(Deserialize)]
+pub(super) struct ToolInput<'a> {
+    #[serde(borrow)]
+    pub(super) input: &'a RawValue,
+}
+
+/// `reasoningContent` of a delta; one member is there.
+#[derive(Deserialize)]
+pub(super) struct ReasoningDelta<'a> {
+    #[serde(borrow)]
+    pub(super) text: Option<&'a RawValue>,
+    #[serde(borrow)]
+    pub(super) signature: Option<&'a RawValue>,
+    #[serde(borrow, rename = "redactedContent")]
+    pub(super) redacted: Option<&'a RawValue>,
+}
+
+/// `messageStop`.
+#[derive(Deserialize)]
+pub(super) struct MessageStop<'a> {
+    #[serde(borrow, rename = "stopReason")]
+    pub(super) reason: Text<'a>,
+}
+
+/// `metadata`, at the end of a stream.
+#[derive(Deserialize)]
+pub(super) struct Metadata<'a> {
+    #[serde(borrow)]
+    pub(super) usage: Option<&'a RawValue>,
+}
+
+/// `usage`. `inputTokens` leaves out what the cache had.
+#[derive(Deserialize)]
+struct Tokens<'a> {
+    #[serde(borrow, rename = "inputTokens")]
+    input: Option<&'a RawValue>,
+    #[serde(borrow, rename = "outputTokens")]
+    output: Option<&'a RawValue>,
+    #[serde(borrow, rename = "cacheReadInputTokens")]
+    cache_read: Option<&'a RawValue>,
+    #[serde(borrow, rename = "cacheWriteInputTokens")]
+    cache_write: Option<&'a RawValue>,
+}
+
+/// The body of an error, or the payload of an exception.
+#[derive(Default, Deserialize)]
+pub(super) struct ErrorBody<'a> {
+    #[serde(borrow, alias = "Message")]
+    pub(super) message: Option<Text<'a>>,
+    #[serde(borrow, rename = "__type")]
+    pub(super) kind: Option<Text<'a>>,
+    #[serde(rename = "originalStatusCode")]
+    pub(super) original_status: Option<u16>,
+}
+
+/// Reads a struct from an object; serde would take an array too.
+pub(super) fn object_of<'a, T: Deserialize<'a>>(raw: &'a RawValue) -> Option<T> {
+    object(raw.get().as_bytes())
+}
+
+/// The same from bytes.
+pub(super) fn object<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Option<T> {
+    let text = std::str::from_utf8(bytes).ok()?;
+    text.trim_start().starts_with('{').then(|| serde_json::from_str(text).ok()).flatten()
+}
+
+/// Reads `usage`; `None` without a usable number of input tokens. Totals include their classes here.
+pub(super) fn usage(raw: &RawValue) -> Option<Usage> {
+    // More tokens than any call can have; beyond it a report is a mistake.
+    const ABSURD: u64 = 1 << 40;
+    let tokens: Tokens<'_> = object_of(raw)?;
+    let count = |raw: Option<&RawValue>| raw.and_then(|raw| raw.get().parse::<u64>().ok()).filter(|n| *n < ABSURD);
+    let (read, write) = (count(tokens.cache_read), count(tokens.cache_write));
+    Some(Usage {
+        input_tokens: count(tokens.input)? + read.unwrap_or(0) + write.unwrap_or(0),
+        output_tokens: count(tokens.output).unwrap_or(0),
+        cache_read_tokens: read,
+        cache_write_tokens: write,
+        reasoning_tokens: None,
+    })
+}
+
+/// A thinking block as clients get it and send it back; `text` and `signature` are JSON strings.
+pub(super) fn thinking(text: &str, signature: &str) -> String {
+    format!(r#"{{"type":"thinking","thinking":{text},"signature":{signature}}}"#)
+}
+
+/// The same where the provider hid the text; `data` is a JSON string.
+pub(super) fn redacted_thinking(data: &str) -> String {
+    format!(r#"{{"type":"redacted_thinking","data":{data}}}"#)
+}
+
+/// Writes JSON. Commas come by themselves; the caller pairs the brackets.
+#[derive(Debug, Default)]
+pub(super) struct Json(Vec<u8>);
+
+impl Json {
+    /// Begins a member: its name, which needs no escape.
+    pub(super) fn name(&mut self, name: &'static str) -> &mut Self {
+        self.comma();
+        self.0.push(b'"');
+        self.0.extend_from_slice(name.as_bytes());
+        self.0.extend_from_slice(b"\":");
+        self
+    }
+
+    /// A value, or the beginning or end of one, as it is.
+    pub(super) fn raw(&mut self, json: &str) -> &mut Self {
+        if !json.starts_with(['}', ']']) {
+            self.comma();
+        }
+        self.0.extend_from_slice(json.as_bytes());
+        self
+    }
+
+    /// A string.
+    pub(super) fn string(&mut self, text: &str) -> &mut Self {
+        self.comma();
+        // A `Vec` takes every write, and a string is always JSON.
+        let written = serde_json::to_writer(&mut self.0, text);
+        debug_assert!(written.is_ok());
+        self
+    }
+
+    /// A string that needs no escape, such as base64.
+    pub(super) fn plain(&mut self, text: &str) -> &mut Self {
+        self.comma();
+        self.0.push(b'"');
+        self.0.extend_from_slice(text.as_bytes());
+        self.0.push(b'"');
+        self
+    }
+
+    /// Whether nothing was written.
+    pub(super) fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// What was written.
+    pub(super) fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+
+    /// What was written, for good.
+    pub(super) fn into_bytes(self) -> Vec<u8> {
+        self.0
+    }
+
+    /// Values that were written elsewhere, with their commas.
+    pub(super) fn splice(&mut self, values: &Self) -> &mut Self {
+        if !values.is_empty() {
+            self.comma();
+            self.0.extend_from_slice(&values.0);
+        }
+        self
+    }
+
+    /// A comma, unless a value begins a list or follows its name.
+    fn comma(&mut self) {
+        if !matches!(self.0.last(), None | Some(b'{' | b'[' | b':')) {
+            self.0.push(b',');
+        }
+    }
+}
