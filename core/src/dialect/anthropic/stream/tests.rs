@@ -247,7 +247,7 @@ fn thinking_is_handed_over_whole() {
         &[start(), block(), think("a"), stop("max_tokens")],
         &[a, b, c, r#"reasoning "a""#, "usage 5+9", "finish length", "done"],
     );
-    for (length, fits) in [(limits::THINKING_BYTES, true), (limits::THINKING_BYTES + 1, false)] {
+    for (length, fits) in [(limits::KEPT_TEXT_BYTES, true), (limits::KEPT_TEXT_BYTES + 1, false)] {
         let mut decoder = Decoder::new(Expect::default());
         let mut failed = false;
         let mut emit = |event: Event<'_>| failed |= matches!(event, Event::Failed(_));
