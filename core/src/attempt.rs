@@ -16,6 +16,7 @@ use crate::chat::{self, Destination, Drops, Encoded, Expect, Inlined};
 use crate::config::Target;
 use crate::dialect::failure::{constant, tells};
 use crate::dialect::openai_chat::{self, Call, Encoder, Envelope, Shape};
+use crate::dialect::watsonx::generation::GenerationCall;
 use crate::dialect::{
     anthropic, bedrock_converse, bedrock_invoke, nim_embeddings, openai_completions, openai_like, watsonx,
 };
@@ -63,6 +64,8 @@ pub(crate) struct Trace {
     pub upstream_model: Option<String>,
     /// The provider's own word for why the answer ended, if ours cannot say it.
     pub native_finish: Option<String>,
+    /// Tokens that stood for the credential: no error may tell of them.
+    pub tokens: Vec<Secret>,
 }
 
 /// The provider's id of its request, for its support.
@@ -80,6 +83,7 @@ impl Trace {
         self.calls += other.calls;
         self.status = other.status.or(self.status);
         self.request_id = other.request_id.or_else(|| self.request_id.take());
+        self.tokens.extend(other.tokens);
     }
 
     /// Puts what clients may know into the headers of an answer.
@@ -168,7 +172,8 @@ impl Attempt<'_> {
         match wire {
             Wire::Pass => run.pass(platform, trace).await,
             Wire::Anthropic | Wire::Converse | Wire::WatsonxChat | Wire::Like => run.chat(platform, trace).await,
-            Wire::Generation | Wire::Completions => Err(Failure::internal("stub")),
+            Wire::Generation => run.generation(platform, trace).await,
+            Wire::Completions => run.completions(platform, trace).await,
             Wire::Invoke | Wire::Watsonx | Wire::Nim => run.embeddings(platform, trace).await,
         }
     }
@@ -211,19 +216,28 @@ impl Run<'_> {
         self.note(&drops, trace)?;
         let draft = Draft { body, headers: Vec::new() };
         let upstream = self.send(platform, trace, &draft).await?;
+        let azure = self.kind == ProviderKind::AzureOpenAi;
+        // What Azure adds is left out for those who want OpenAI's shapes only.
+        let plain = azure && self.attempt.strict && call.endpoint == Endpoint::Chat;
+        let legacy_functions = call.object().get("functions").is_some();
         if call.stream {
-            let azure = self.kind == ProviderKind::AzureOpenAi;
-            let codec = if azure && self.attempt.strict && call.endpoint == Endpoint::Chat {
-                // What Azure adds to chunks is left out for those who want OpenAI's shapes only.
+            let codec = if plain {
                 let source =
                     Source::Like(sse::Decoder::default(), openai_like::Decoder::new(self.kind, Expect::default()));
-                self.translate(platform, source, Shape::Chat, false)
+                self.translate(platform, source, Shape::Chat, legacy_functions)
             } else {
                 Codec::Pass(Pass::new(!call.include_usage, azure))
             };
-            return self.stream(platform, upstream, codec).await;
+            return self.stream(platform, trace, upstream, codec).await;
         }
         let (_, bytes) = self.whole(platform, upstream).await?;
+        if plain {
+            let expect = Expect::default();
+            let answer = openai_like::decode_response(self.kind, &bytes, &expect)?;
+            trace.upstream_model = answer.identity.model.as_deref().map(str::to_owned);
+            let body = openai_chat::encode_response(&answer, &self.envelope(platform, legacy_functions));
+            return Ok(Answer::Whole(Bytes::from(body), answer.usage));
+        }
         let (usage, model) = openai_chat::read_answer(call.endpoint, &bytes)?;
         trace.upstream_model = model;
         Ok(Answer::Whole(bytes, usage))
@@ -257,7 +271,7 @@ impl Run<'_> {
                 _ => Source::Like(sse::Decoder::default(), openai_like::Decoder::new(self.kind, expect)),
             };
             let codec = self.translate(platform, source, Shape::Chat, request.legacy_functions);
-            return self.stream(platform, upstream, codec).await;
+            return self.stream(platform, trace, upstream, codec).await;
         }
         let (_, bytes) = self.whole(platform, upstream).await?;
         let answer = self.decode_chat(&bytes, &expect)?;
@@ -355,6 +369,66 @@ impl Run<'_> {
         Ok(Answer::Whole(body, usage))
     }
 
+    /// Text generation of watsonx.ai: a call for each prompt.
+    async fn generation<P: Platform>(&self, platform: &P, trace: &mut Trace) -> Outcome<Answer<P>> {
+        let request = openai_completions::decode_request(self.attempt.call.object())?;
+        let inlined = Inlined::default();
+        let watsonx::generation::Batch { calls, headers, drops } =
+            watsonx::generation::encode(&request, &self.destination(&inlined))?;
+        self.note(&drops, trace)?;
+        let draft = |call: &GenerationCall<'_>| Draft { body: call.body.clone(), headers: headers.clone() };
+        if let (true, Some(call)) = (self.attempt.call.stream, calls.first()) {
+            let upstream = self.send(platform, trace, &draft(call)).await?;
+            let decoder = watsonx::generation::Decoder::new(call.echo);
+            let source = Source::Generation(sse::Decoder::default(), decoder);
+            let codec = self.translate(platform, source, Shape::Completion, false);
+            return self.stream(platform, trace, upstream, codec).await;
+        }
+        let runs = calls.iter().map(|call| {
+            let draft = draft(call);
+            async move { (call, self.one(platform, &draft).await) }
+        });
+        let mut runs = stream::iter(runs).buffered(limits::CALLS_AT_ONCE);
+        let mut choices = Vec::with_capacity(calls.len());
+        let mut usage: Option<Usage> = None;
+        while let Some((call, (seen, outcome))) = runs.next().await {
+            trace.merge(seen);
+            let (_, bytes) = outcome?;
+            let text = watsonx::generation::decode(&bytes, call.echo)?;
+            trace.upstream_model = text.model;
+            trace.native_finish = text.choice.finish.native.clone().or_else(|| trace.native_finish.take());
+            usage = match (usage, text.usage) {
+                (Some(before), Some(more)) => Some(before.plus(&more)),
+                (before, more) => before.or(more),
+            };
+            choices.push(text.choice);
+        }
+        let envelope = self.envelope(platform, false);
+        let model = &self.attempt.call.model;
+        let body = openai_completions::encode_response(&envelope.id, envelope.created, model, &choices, usage);
+        Ok(Answer::Whole(body, usage))
+    }
+
+    /// Legacy completions in OpenAI's shape, under the client's name of the model.
+    async fn completions<P: Platform>(&self, platform: &P, trace: &mut Trace) -> Outcome<Answer<P>> {
+        let call = self.attempt.call;
+        let request = openai_completions::decode_request(call.object())?;
+        let inlined = Inlined::default();
+        let Encoded { body, headers, drops, .. } =
+            openai_completions::encode_request(&request, &self.destination(&inlined))?;
+        self.note(&drops, trace)?;
+        let upstream = self.send(platform, trace, &Draft { body, headers }).await?;
+        if call.stream {
+            let source = Source::Completions(sse::Decoder::default(), openai_completions::Decoder::new(self.kind));
+            let codec = self.translate(platform, source, Shape::Completion, false);
+            return self.stream(platform, trace, upstream, codec).await;
+        }
+        let (_, bytes) = self.whole(platform, upstream).await?;
+        let whole = openai_completions::decode_response(self.kind, &bytes, &call.model)?;
+        trace.upstream_model = whole.model;
+        Ok(Answer::Whole(whole.body, whole.usage))
+    }
+
     /// One call of several, from its sending to its whole answer.
     async fn one<P: Platform>(&self, platform: &P, draft: &Draft) -> (Trace, Outcome<(HeaderMap, Bytes)>) {
         let mut trace = Trace::default();
@@ -379,13 +453,17 @@ impl Run<'_> {
         let settings = &attempt.target.provider.settings;
         let (gateway, credential) = (attempt.gateway, attempt.credential);
         let token = token::bearer(gateway, platform, settings, credential, self.deadline).await?;
+        trace.tokens.push(token.clone());
         let sent = self.send_with(platform, trace, draft, Some(&token)).await;
         if trace.status != Some(401) {
             return sent;
         }
         // It may have been revoked: one more try, with another token or not at all.
         match token::another(gateway, platform, settings, credential, &token, self.deadline).await {
-            Ok(Some(fresh)) => self.send_with(platform, trace, draft, Some(&fresh)).await,
+            Ok(Some(fresh)) => {
+                trace.tokens.push(fresh.clone());
+                self.send_with(platform, trace, draft, Some(&fresh)).await
+            }
             Ok(None) | Err(_) => sent,
         }
     }
@@ -463,6 +541,7 @@ impl Run<'_> {
     async fn stream<P: Platform>(
         &self,
         platform: &P,
+        trace: &Trace,
         response: http::Response<Upstream<P>>,
         codec: Codec,
     ) -> Outcome<Answer<P>> {
@@ -474,7 +553,7 @@ impl Run<'_> {
         }
         let relay = Relay::new(Setup {
             codec,
-            secrets: self.attempt.credential.values().cloned().collect(),
+            secrets: self.attempt.credential.values().chain(&trace.tokens).cloned().collect(),
             now_ms: platform.now_ms(),
             deadline_ms: self.total,
             timeouts: self.attempt.gateway.deployment.timeouts,

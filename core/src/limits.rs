@@ -56,6 +56,8 @@ pub const EVENT_STREAM_PAYLOAD_BYTES: usize = 4 << 20;
 pub const KEPT_TEXT_BYTES: usize = 4 << 20;
 /// Blocks of one stream that are open at once.
 pub const OPEN_BLOCKS: usize = 128;
+/// Choices of a streamed answer, and calls of each of them, in OpenAI's format.
+pub const STREAMED_CALLS: usize = 128;
 /// Bytes of a stream that are held back before its first content; more than this commits.
 pub const HELD_BACK_BYTES: usize = 4 << 20;
 /// Largest whole answer of an upstream, in bytes.
@@ -68,6 +70,8 @@ pub const UPSTREAM_MESSAGE_BYTES: usize = 512;
 pub const INPUTS: usize = 2_048;
 /// Prompts of one request for a provider that takes one in each call.
 pub const PROMPT_CALLS: usize = 100;
+/// Longest `innererror` of Azure OpenAI that is passed on, in bytes.
+pub const INNER_ERROR_BYTES: usize = 4 << 10;
 /// Largest answer that is put together from vectors, in bytes.
 pub const EMBED_ANSWER_BYTES: usize = 32 << 20;
 

@@ -83,7 +83,7 @@ pub(super) async fn call<P: Platform, B: RequestBody>(
             if failure.code == ErrorCode::UpstreamAuthFailed {
                 gateway.cache.forget_credential(caller.tenant, &target.provider.credential.id);
             }
-            failure::scrub(&mut failure, credential.values().map(Secret::open));
+            failure::scrub(&mut failure, credential.values().chain(&trace.tokens).map(Secret::open));
             if let Some(id) = trace.request_id {
                 failure = failure.with_header(UPSTREAM_REQUEST_ID, id);
             }

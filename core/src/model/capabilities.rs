@@ -202,7 +202,7 @@ impl Capabilities {
         let mut known = Self::guess(kind, base.unwrap_or(id));
         known.deployment = kind == ProviderKind::WatsonxAi && is_deployment(id);
         let Some(said) = said else { return known };
-        let mut set = |place: &mut bool, value: Option<bool>| *place = value.unwrap_or(*place);
+        let set = |place: &mut bool, value: Option<bool>| *place = value.unwrap_or(*place);
         set(&mut known.sampling, said.sampling);
         set(&mut known.top_p_with_temperature, said.top_p_with_temperature);
         set(&mut known.structured_output, said.structured_output);
@@ -273,8 +273,9 @@ impl Capabilities {
                 let generation = claude_generation(&id).unwrap_or((u32::MAX, 0));
                 known.prompt_caching = true;
                 known.sampling = generation < (4, 7);
-                // Claude 4.1 to 4.5 refuse the two together; 4.6 takes them (golden: bedrock/converse_basic).
-                known.top_p_with_temperature = generation < (4, 1) || generation >= (4, 6);
+                // Claude 4.1 to 4.6 refuse the two together; Bedrock's 4.6 takes them (golden: bedrock/converse_basic).
+                let bedrock = kind == ProviderKind::Bedrock && generation >= (4, 6);
+                known.top_p_with_temperature = generation < (4, 1) || bedrock;
                 known.thinking = match generation {
                     (..=3, minor) if generation.0 < 3 || minor < 7 => ThinkingForm::None,
                     (4, 0..=5) | (..=3, _) => ThinkingForm::Budget,

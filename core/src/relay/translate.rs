@@ -6,7 +6,7 @@ use super::Note;
 use crate::chat::Event;
 use crate::dialect::failure::constant;
 use crate::dialect::openai_chat::Encoder;
-use crate::dialect::{anthropic, bedrock_converse, openai_completions, openai_like};
+use crate::dialect::{anthropic, bedrock_converse, openai_completions, openai_like, watsonx};
 use crate::error::ErrorCode;
 use crate::frame::{eventstream, sse};
 
@@ -24,6 +24,8 @@ pub(crate) enum Source {
     Converse(eventstream::Decoder, Box<bedrock_converse::stream::Decoder>),
     /// Chats in OpenAI's shape, more or less.
     Like(sse::Decoder, openai_like::Decoder),
+    /// Text generation of watsonx.ai.
+    Generation(sse::Decoder, watsonx::generation::Decoder),
     /// Legacy completions in OpenAI's shape.
     Completions(sse::Decoder, openai_completions::Decoder),
 }
@@ -57,6 +59,7 @@ impl Source {
             Self::Anthropic(frames, decoder) => frames.push(chunk, |frame| decoder.push(&frame, emit))?,
             Self::Converse(frames, decoder) => frames.push(chunk, |frame| decoder.push(&frame, emit))?,
             Self::Like(frames, decoder) => frames.push(chunk, |frame| decoder.push(&frame, emit))?,
+            Self::Generation(frames, decoder) => frames.push(chunk, |frame| decoder.push(&frame, emit))?,
             Self::Completions(frames, decoder) => frames.push(chunk, |frame| decoder.push(&frame, emit))?,
         }
         Ok(())
@@ -71,9 +74,19 @@ impl Source {
                 }
                 decoder.finish(emit);
             }
-            // A frame that is cut never counts.
-            Self::Converse(_, decoder) => decoder.finish(emit),
+            Self::Converse(frames, decoder) => {
+                // A cut frame is a cut stream, whatever came before it.
+                if !frames.pending() {
+                    decoder.finish(emit);
+                }
+            }
             Self::Like(frames, decoder) => {
+                if whole {
+                    frames.finish(|frame| decoder.push(&frame, emit));
+                }
+                decoder.finish(emit);
+            }
+            Self::Generation(frames, decoder) => {
                 if whole {
                     frames.finish(|frame| decoder.push(&frame, emit));
                 }

@@ -9,7 +9,7 @@ mod stream;
 mod wire;
 
 pub(crate) use request::encode_request;
-pub(crate) use response::{Models, classify, decode_response, read_models};
+pub(crate) use response::{classify, decode_response, read_models};
 pub(crate) use stream::Decoder;
 
 #[cfg(test)]

@@ -158,7 +158,8 @@ pub(super) fn finish(word: &str, only_json: bool) -> Finish {
 
 /// The failure that an answer with an error status means to the client. `body` may be cut, empty or no JSON.
 pub(crate) fn classify(status: StatusCode, headers: &HeaderMap, body: &[u8]) -> Failure {
-    let body: ErrorBody<'_> = serde_json::from_slice(body).unwrap_or_default();
+    let text = std::str::from_utf8(body).unwrap_or_default();
+    let body: ErrorBody<'_> = serde_json::from_str(text).unwrap_or_default();
     let (_, report) = report(body.error);
     let code = refined(by_status(status), &report);
     let mut failure = with_waits(failure(code, &report), headers).caused_by(format!("upstream status {status}"));
@@ -279,7 +280,7 @@ pub(crate) struct Models {
 
 /// Reads the answer of `GET /v1/models`; `None` if it is no such list.
 pub(crate) fn read_models(body: &[u8]) -> Option<Models> {
-    let list: ModelList<'_> = serde_json::from_slice(body).ok()?;
+    let list: ModelList<'_> = serde_json::from_str(std::str::from_utf8(body).ok()?).ok()?;
     let created = |raw: &RawValue| unescaped(raw).as_deref().and_then(time::of_rfc3339);
     let mut models = Vec::new();
     for model in list.data? {

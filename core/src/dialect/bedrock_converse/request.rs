@@ -15,6 +15,7 @@ use self::tools::Plan;
 use super::wire::Json;
 use crate::chat::{Destination, Drops, Effort, Encoded, Expect, Fate, Format, Request};
 use crate::error::{ErrorCode, Failure, Outcome};
+use crate::json;
 use crate::model::{Family, ThinkingForm};
 
 /// Writes a request. `model` and `stream` are in the URL, not in the body.
@@ -24,6 +25,9 @@ use crate::model::{Family, ThinkingForm};
 pub(crate) fn encode_request(request: &Request<'_>, to: &Destination<'_>) -> Outcome<Encoded> {
     let mut drops = Drops::default();
     drops.judge(request, |name| fate(request, to, name))?;
+    if request.raw("stream_options").is_some_and(asks_for_obfuscation) {
+        drops.note("stream_options.include_obfuscation");
+    }
     if request.n > 1 {
         let text = "Parameter 'n' greater than 1 is not supported by provider type 'bedrock'.";
         return Err(Failure::new(ErrorCode::UnsupportedValue, text).with_param("n"));
@@ -95,6 +99,11 @@ fn fate(request: &Request<'_>, to: &Destination<'_>, name: &str) -> Fate {
     }
 }
 
+fn asks_for_obfuscation(options: &RawValue) -> bool {
+    let asks = |options: json::Object<'_>| options.get("include_obfuscation").is_some_and(|raw| raw.get() == "true");
+    json::object(options.get().as_bytes()).is_ok_and(asks)
+}
+
 /// How the model is told to think.
 enum Thinking {
     /// Nothing is said.
@@ -115,14 +124,16 @@ fn thinking(request: &Request<'_>, to: &Destination<'_>, plan: &Plan<'_>, drops:
         (ThinkingForm::None | ThinkingForm::Budget, Effort::None) => return Thinking::Unsaid,
         (ThinkingForm::Adaptive, Effort::None) => to.can.thinking_off.then_some(Thinking::Off),
         (ThinkingForm::None, _) | (ThinkingForm::Effort, Effort::None) => None,
+        // Claude cannot think and be forced to call a tool.
+        (ThinkingForm::Adaptive | ThinkingForm::Budget, _) if plan.forces() => None,
         (ThinkingForm::Adaptive, Effort::Minimal) => Some(Thinking::Adaptive(Effort::Low.as_str())),
         (ThinkingForm::Adaptive, effort) => Some(Thinking::Adaptive(effort.as_str())),
         // The open models of OpenAI know three words.
         (ThinkingForm::Effort, Effort::Minimal | Effort::Low) => Some(Thinking::Effort("low")),
         (ThinkingForm::Effort, Effort::Medium) => Some(Thinking::Effort("medium")),
         (ThinkingForm::Effort, Effort::High | Effort::XHigh | Effort::Max) => Some(Thinking::Effort("high")),
-        // With a budget, a forced tool is refused, and so is a last turn of the model without its thinking.
-        (ThinkingForm::Budget, _) if plan.forces() || messages::lacks_thinking(request) => None,
+        // With a budget, a last turn of the model that calls tools must begin with its thinking.
+        (ThinkingForm::Budget, _) if messages::lacks_thinking(request) => None,
         (ThinkingForm::Budget, effort) => budget(request, to, effort),
     };
     found.unwrap_or_else(|| {
@@ -305,3 +316,6 @@ fn content_refused(place: String, what: &'static str) -> Failure {
 fn value_refused(param: &'static str, what: &'static str) -> Failure {
     Failure::new(ErrorCode::UnsupportedValue, what).with_param(param)
 }
+
+#[cfg(test)]
+mod tests;

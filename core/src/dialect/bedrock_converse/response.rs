@@ -61,7 +61,7 @@ impl<'a, 'e> Reading<'a, 'e> {
             self.tool(wire::object_of(raw).ok_or_else(|| protocol("a tool use is incomplete"))?);
         }
         if let Some(raw) = block.reasoning {
-            self.reasoning(wire::object_of(raw).ok_or_else(|| protocol("a reasoning is no object"))?)?;
+            self.reasoning(&wire::object_of(raw).ok_or_else(|| protocol("a reasoning is no object"))?)?;
         }
         if let Some(raw) = block.citations {
             let citations: Citations<'a> = wire::object_of(raw).ok_or_else(|| protocol("citations are no object"))?;
@@ -90,7 +90,7 @@ impl<'a, 'e> Reading<'a, 'e> {
         }
     }
 
-    fn reasoning(&mut self, reasoning: Reasoning<'a>) -> Result<(), Failure> {
+    fn reasoning(&mut self, reasoning: &Reasoning<'a>) -> Result<(), Failure> {
         if let Some(raw) = reasoning.text {
             let shown: ReasoningText<'a> = wire::object_of(raw).ok_or_else(|| protocol("a reasoning has no text"))?;
             let text: Text<'a> =
@@ -228,3 +228,6 @@ fn by_name(name: &str) -> Option<ErrorCode> {
 fn report(error: &ErrorBody<'_>) -> Report {
     Report { message: error.message.as_ref().map(|text| text.0.clone().into_owned()), ..Report::default() }
 }
+
+#[cfg(test)]
+mod tests;

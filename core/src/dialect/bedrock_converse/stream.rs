@@ -376,3 +376,6 @@ fn keep(kept: &mut String, more: &str) -> Step {
 fn literal(inside: &str) -> Option<Box<RawValue>> {
     RawValue::from_string(format!("\"{inside}\"")).ok()
 }
+
+#[cfg(test)]
+mod tests;

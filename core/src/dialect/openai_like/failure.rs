@@ -15,9 +15,6 @@ use crate::error::{ErrorCode, Failure};
 use crate::limits;
 use crate::provider::ProviderKind;
 
-/// Longest `innererror` that is passed on.
-const INNER_BYTES: usize = 4 << 10;
-
 /// The failure that an answer with an error status means to the client. `body` may be cut, empty or not JSON.
 pub(crate) fn classify(kind: ProviderKind, status: StatusCode, headers: &HeaderMap, body: &[u8]) -> Failure {
     let said = Said::read(body);
@@ -153,7 +150,7 @@ impl Said {
             if let Some(status) = error.get("status").filter(|status| status.is_u64()) {
                 extra.extend(to_raw_value(status).ok().map(|raw| ("status", raw)));
             }
-            let raw = to_raw_value(inner).ok().filter(|raw| raw.get().len() <= INNER_BYTES);
+            let raw = to_raw_value(inner).ok().filter(|raw| raw.get().len() <= limits::INNER_ERROR_BYTES);
             extra.extend(raw.map(|raw| ("innererror", raw)));
         }
         let report = Report {
@@ -419,7 +416,7 @@ mod tests {
         let mut failure = classified(AZURE, 400, &body.to_string());
         scrub(&mut failure, ["x-hate-y", "ResponsibleAI-key"].into_iter());
         assert_eq!(failure.upstream, None);
-        let huge = json!({"error": {"message": "m", "innererror": {"code": "x".repeat(INNER_BYTES)}}});
+        let huge = json!({"error": {"message": "m", "innererror": {"code": "x".repeat(limits::INNER_ERROR_BYTES)}}});
         assert_eq!(shown(&classified(AZURE, 400, &huge.to_string())).get("innererror"), None);
     }
 

@@ -10,6 +10,7 @@ use super::wire::{Body, CallWire, PartWire, SaidWire, is_text, object};
 use crate::chat::{Delta, Event, Expect, Literal, ToolDelta};
 use crate::error::Failure;
 use crate::frame::sse;
+use crate::limits;
 use crate::provider::ProviderKind;
 
 /// Reads one stream.
@@ -72,9 +73,6 @@ enum Arguments {
     None,
     Some,
 }
-
-/// Choices and calls beyond this many are a broken stream.
-const MANY: usize = 128;
 
 impl Decoder {
     /// A decoder that has read nothing.
@@ -194,7 +192,7 @@ impl Decoder {
                 self.choices.len() - 1
             }
         };
-        self.choices.get_mut(at).filter(|_| at < MANY).ok_or_else(|| protocol("too many choices"))
+        self.choices.get_mut(at).filter(|_| at < limits::STREAMED_CALLS).ok_or_else(|| protocol("too many choices"))
     }
 }
 
@@ -237,7 +235,7 @@ impl Choice {
             return Ok((known, None));
         }
         let at = self.calls.len();
-        if at >= MANY {
+        if at >= limits::STREAMED_CALLS {
             return Err(protocol("too many calls"));
         }
         let id = id.and_then(Literal::of).unwrap_or_else(|| Literal::from_text(&made_up_id(at)));

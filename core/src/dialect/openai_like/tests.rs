@@ -206,7 +206,7 @@ impl Case {
             ProviderKind::Cerebras => {
                 (provider::cerebras::path(settings, model, can, operation), provider::cerebras::headers(credential))
             }
-            _ => (provider::nim::path(settings, model, can, operation), provider::nim::headers(credential)),
+            _ => (provider::cerebras::path(settings, model, can, operation), provider::nim::headers(credential)),
         };
         let base = provider::azure_openai::default_base(settings)
             .filter(|_| kind == ProviderKind::AzureOpenAi)

@@ -12,6 +12,8 @@ use crate::chat::{
 };
 use crate::dialect::bedrock_converse::wire::{Json, object_of};
 use crate::error::{ErrorCode, Failure, Outcome};
+use crate::json;
+use crate::limits;
 use crate::model::{Family, ThinkingForm};
 
 /// What the system is told where the client wants any JSON object.
@@ -46,8 +48,9 @@ pub(super) fn write(
     match spoken.clone().next() {
         Some(Message { role: Role::User, .. }) => {}
         Some(message) => {
-            let text = "The conversation must begin with a message of the user for provider type 'bedrock'.";
-            return Err(Failure::invalid(format!("messages[{}]", message.at), text));
+            let param = format!("messages[{}]", message.at);
+            let text = format!("'{param}' must be a message of the user: provider type 'bedrock' begins with one.");
+            return Err(Failure::invalid(param, text));
         }
         None => return Err(Failure::invalid("messages", "'messages' must have a message of the user.")),
     }
@@ -74,12 +77,16 @@ pub(super) fn lacks_thinking(request: &Request<'_>) -> bool {
     last.is_some_and(|message| !message.tool_calls.is_empty() && message.thinking.is_empty())
 }
 
-/// Marks the end of what was just written, unless it is marked. Nova knows no times to live.
+/// Marks the end of what was just written, unless it is marked; noted if the model does not cache. Nova knows no times to live.
 /// <https://docs.aws.amazon.com/bedrock/latest/userguide/prompt-caching.html>
-pub(super) fn cache_point(out: &mut Json, cache: CacheControl, to: &Destination<'_>) {
+pub(super) fn cache_point(out: &mut Json, cache: CacheControl, to: &Destination<'_>, drops: &mut Drops) {
     const DEFAULT: &str = r#"{"cachePoint":{"type":"default"}}"#;
     const FIVE_MINUTES: &str = r#"{"cachePoint":{"type":"default","ttl":"5m"}}"#;
     const ONE_HOUR: &str = r#"{"cachePoint":{"type":"default","ttl":"1h"}}"#;
+    if !to.can.prompt_caching {
+        drops.note("cache_control");
+        return;
+    }
     if [DEFAULT, FIVE_MINUTES, ONE_HOUR].iter().any(|point| out.as_bytes().ends_with(point.as_bytes())) {
         return;
     }
@@ -97,13 +104,8 @@ fn is_system(message: &Message<'_>) -> bool {
 
 fn system_texts(out: &mut Json, message: &Message<'_>, to: &Destination<'_>, drops: &mut Drops) -> Outcome<()> {
     if message.name.is_some() {
-        drops.note("name");
+        drops.note("messages.name");
     }
-    let mark = |out: &mut Json, cache: Option<CacheControl>| {
-        if let Some(cache) = cache.filter(|_| to.can.prompt_caching) {
-            cache_point(out, cache, to);
-        }
-    };
     let mut written = false;
     match &message.content {
         Content::None => {}
@@ -115,14 +117,14 @@ fn system_texts(out: &mut Json, message: &Message<'_>, to: &Destination<'_>, dro
                     return Err(content_refused(place(message, part), text));
                 };
                 written = some_text(out, text);
-                if written {
-                    mark(out, part.cache);
+                if let Some(cache) = part.cache.filter(|_| written) {
+                    cache_point(out, cache, to, drops);
                 }
             }
         }
     }
-    if written {
-        mark(out, message.cache);
+    if let Some(cache) = message.cache.filter(|_| written) {
+        cache_point(out, cache, to, drops);
     }
     Ok(())
 }
@@ -222,18 +224,18 @@ impl Turns<'_, '_> {
 
     /// Marks the end of what was just written, if the client and the model want it.
     fn mark(&mut self, cache: Option<CacheControl>) {
-        let Some(cache) = cache.filter(|_| self.to.can.prompt_caching) else { return };
-        let Some(turn) = &self.turn else { return };
+        let (Some(cache), Some(turn)) = (cache, &self.turn) else { return };
         // https://github.com/BerriAI/litellm/issues/17479
-        let refused = self.to.can.family == Family::Nova && turn.side == Side::User && turn.results;
-        if !refused {
-            cache_point(self.body, cache, self.to);
+        if self.to.can.family == Family::Nova && turn.side == Side::User && turn.results {
+            self.drops.note("cache_control");
+            return;
         }
+        cache_point(self.body, cache, self.to, self.drops);
     }
 
     fn message(&mut self, message: &Message<'_>, last: bool) -> Outcome<()> {
         if message.name.is_some() && message.role != Role::Tool {
-            self.drops.note("name");
+            self.drops.note("messages.name");
         }
         match message.role {
             Role::User => self.user(message)?,
@@ -262,8 +264,8 @@ impl Turns<'_, '_> {
         if written {
             return Ok(());
         }
-        let param = format!("messages[{}].content", message.at);
-        let text = format!("'{param}' must not be empty for provider type 'bedrock'.");
+        let param = format!("messages[{}]", message.at);
+        let text = format!("'{param}' must have content that is not blank.");
         Err(Failure::invalid(param, text))
     }
 
@@ -379,11 +381,14 @@ impl Turns<'_, '_> {
     /// The thinking of an earlier answer, as it was given out: Claude wants it back unchanged.
     fn thoughts(&mut self, message: &Message<'_>) {
         if message.thinking.is_empty() {
+            if message.reasoning.is_some() {
+                self.drops.note("messages.reasoning_content");
+            }
             return;
         }
         let thinks = matches!(self.to.can.thinking, ThinkingForm::Budget | ThinkingForm::Adaptive);
         if !thinks && self.to.can.family != Family::Claude {
-            self.drops.note("thinking_blocks");
+            self.drops.note("messages.thinking_blocks");
             return;
         }
         #[derive(Deserialize)]
@@ -414,7 +419,7 @@ impl Turns<'_, '_> {
     fn call(&mut self, message: &Message<'_>, call: &ToolCall<'_>) -> Outcome<()> {
         let input = match call.arguments.trim() {
             "" | "null" => Some("{}"),
-            text => serde_json::from_str::<&RawValue>(text).ok().map(RawValue::get).filter(|raw| raw.starts_with('{')),
+            text => object(text),
         };
         let input = input.ok_or_else(|| {
             let param = format!("messages[{}].tool_calls[{}].function.arguments", message.at, call.at);
@@ -459,4 +464,10 @@ impl Turns<'_, '_> {
         self.mark(cache);
         Ok(())
     }
+}
+
+/// A text that is a JSON object, nested no deeper than bodies may be.
+fn object(text: &str) -> Option<&str> {
+    json::within(text.as_bytes(), limits::JSON_DEPTH).ok()?;
+    serde_json::from_str::<&RawValue>(text).ok().map(RawValue::get).filter(|raw| raw.starts_with('{'))
 }

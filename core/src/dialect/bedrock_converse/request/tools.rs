@@ -78,10 +78,7 @@ pub(super) fn plan<'r>(request: &'r Request<'r>, to: &Destination<'_>) -> Outcom
     }
     if plan.forces() && !to.can.forced_tool_choice {
         let param = if request.raw("tool_choice").is_some() { "tool_choice" } else { "function_call" };
-        return Err(value_refused(
-            param,
-            "This model cannot be made to call a tool; only 'auto' and 'none' are supported.",
-        ));
+        return Err(value_refused(param, "This model does not support a forced tool."));
     }
     let format = request.format.as_ref().filter(|_| takes(to, "response_format"));
     match format {
@@ -91,11 +88,11 @@ pub(super) fn plan<'r>(request: &'r Request<'r>, to: &Destination<'_>) -> Outcom
         Some(_) if !to.can.forced_tool_choice => {
             return Err(value_refused(
                 "response_format",
-                "This model does not support the response format 'json_schema'.",
+                "This model does not support a response format with a JSON schema.",
             ));
         }
-        // A named tool is called in any case, and its arguments are the answer.
-        Some(_) if matches!(plan.choice, Choice::Tool(_)) => {}
+        // A call that the client demands comes before the form of an answer.
+        Some(_) if plan.forces() => {}
         Some(format) => {
             let taken = |tool: &Tool<'_>| tool.name == JSON_TOOL;
             if request.tools.iter().any(taken) {
@@ -125,13 +122,15 @@ pub(super) fn write(
             let name = names.theirs(&tool.name);
             let strict = tool.strict == Some(true) && to.can.structured_output;
             if tool.strict == Some(true) && !strict {
-                drops.note("strict");
+                drops.note("tools.strict");
             }
             spec(&mut list, name, tool.description.as_deref(), tool.parameters, strict);
             // Nova caches messages and system texts only:
             // https://docs.aws.amazon.com/bedrock/latest/userguide/prompt-caching.html
-            if let Some(cache) = tool.cache.filter(|_| to.can.prompt_caching && to.can.family != Family::Nova) {
-                super::messages::cache_point(&mut list, cache, to);
+            match tool.cache {
+                None => {}
+                Some(_) if to.can.family == Family::Nova => drops.note("cache_control"),
+                Some(cache) => super::messages::cache_point(&mut list, cache, to, drops),
             }
         }
     }

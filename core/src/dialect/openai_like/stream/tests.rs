@@ -223,9 +223,12 @@ fn the_number_of_choices_and_calls_is_bounded() {
     let choice = |n: usize| format!(r#"{{"choices":[{{"index":{n},"delta":{{"content":"x"}}}}]}}"#);
     let call = |n: usize| chunk(&format!(r#""tool_calls":[{{"id":"{n}","function":{{"name":"f"}}}}]"#), "null");
     for make in [&choice as &dyn Fn(usize) -> String, &call] {
-        let frames: Vec<String> = (0..=MANY).map(make).collect();
+        let frames: Vec<String> = (0..=limits::STREAMED_CALLS).map(make).collect();
         let frames: Vec<&str> = frames.iter().map(String::as_str).collect();
         let all = events(&Expect::default(), &frames);
-        assert_eq!((all.len(), all.last().map(String::as_str)), (MANY + 2, Some("failed upstream_protocol")));
+        assert_eq!(
+            (all.len(), all.last().map(String::as_str)),
+            (limits::STREAMED_CALLS + 2, Some("failed upstream_protocol"))
+        );
     }
 }
