@@ -64,8 +64,10 @@ pub const UPSTREAM_BODY_BYTES: usize = 16 << 20;
 pub const UPSTREAM_ERROR_BYTES: usize = 64 << 10;
 /// Bytes of a cleaned upstream message that are passed on.
 pub const UPSTREAM_MESSAGE_BYTES: usize = 512;
-/// Entries of `input` in a request for embeddings, as OpenAI has it.
-pub const EMBED_INPUTS: usize = 2_048;
+/// Entries of `input` or `prompt` in one request, as OpenAI has it for embeddings.
+pub const INPUTS: usize = 2_048;
+/// Prompts of one request for a provider that takes one in each call.
+pub const PROMPT_CALLS: usize = 100;
 /// Largest answer that is put together from vectors, in bytes.
 pub const EMBED_ANSWER_BYTES: usize = 32 << 20;
 

@@ -21,6 +21,7 @@ pub(crate) use drops::{Drops, Fate, unsupported};
 pub(crate) use media::{DataUrl, ImageKind, Inlined, data_url};
 pub(crate) use request::{
     CacheControl, Content, Effort, Format, Message, Part, PartKind, Request, Role, Tool, ToolCall, ToolChoice,
+    says_nothing,
 };
 pub(crate) use response::{Answer, Choice, Expect, Finish, FinishReason, Identity, JSON_TOOL, Thinking, ToolUse};
 pub(crate) use stream::{Delta, Event, Literal, ToolDelta};

@@ -10,10 +10,12 @@ use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::failure::constant;
+use super::openai_like;
 use crate::account::Usage;
 use crate::chat::Destination;
 use crate::embed::{Batch, EmbedCall, Request, Vectors, split, write_texts};
 use crate::error::{ErrorCode, Failure, Outcome};
+use crate::provider::ProviderKind;
 
 /// The calls of a request.
 ///
@@ -85,6 +87,19 @@ struct Wire<'a> {
     usage: Option<&'a RawValue>,
 }
 
+/// Whether an answer of status 200 reports an error: OpenAI's, or vLLM's object of type `error`.
+fn is_error(body: &[u8]) -> bool {
+    #[derive(Deserialize)]
+    struct Wire<'a> {
+        #[serde(borrow)]
+        error: Option<&'a RawValue>,
+        #[serde(borrow)]
+        object: Option<&'a RawValue>,
+    }
+    let wire: Option<Wire<'_>> = serde_json::from_slice(body).ok();
+    wire.is_some_and(|wire| wire.error.is_some() || wire.object.is_some_and(|raw| raw.get() == r#""error""#))
+}
+
 #[derive(Deserialize)]
 struct Entry<'a> {
     index: Option<usize>,
@@ -113,5 +128,10 @@ pub(crate) fn decode<'a>(_headers: &HeaderMap, body: &'a [u8]) -> Result<Vectors
         let tokens = wire.usage.and_then(|raw| Usage::from_openai(raw.get())).map(|usage| usage.input_tokens);
         Some(Vectors { raw: places.into_iter().collect::<Option<_>>()?, tokens })
     };
-    read().ok_or_else(|| constant(ErrorCode::UpstreamProtocol).caused_by("answer has no vectors"))
+    read().ok_or_else(|| {
+        if is_error(body) {
+            return openai_like::embedded(ProviderKind::Nim, body);
+        }
+        constant(ErrorCode::UpstreamProtocol).caused_by("answer has no vectors")
+    })
 }

@@ -5,6 +5,7 @@
 //! [`Answer`] puts them together in the order of the inputs, whatever the order in which the calls end. Texts are JSON
 //! string literals and vectors JSON arrays all the way: neither is read more than it must be.
 
+mod inputs;
 mod request;
 mod response;
 
@@ -15,6 +16,7 @@ use http::header::{HeaderName, HeaderValue};
 
 use crate::chat::Drops;
 
+pub(crate) use inputs::{Empty, Inputs};
 pub(crate) use request::{Format, Request, decode_request, no_embeddings};
 pub(crate) use response::{Answer, Vectors};
 

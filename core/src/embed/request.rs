@@ -4,10 +4,10 @@ use std::borrow::Cow;
 
 use serde_json::value::RawValue;
 
+use super::inputs::{Empty, Inputs};
 use crate::chat::{self, Drops};
 use crate::error::{ErrorCode, Failure, Outcome};
 use crate::json::Object;
-use crate::limits;
 use crate::model::Capabilities;
 use crate::provider::{Endpoint, ProviderKind};
 
@@ -23,24 +23,6 @@ pub(crate) struct Request<'a> {
     /// What the vectors are for (extension `input_type`, a word of the provider).
     pub input_type: Option<Cow<'a, str>>,
     object: &'a Object<'a>,
-}
-
-/// What is to be embedded: one entry for each vector of the answer, never none.
-#[derive(Debug)]
-pub(crate) enum Inputs<'a> {
-    /// JSON strings as they are written; none is empty.
-    Texts(Vec<&'a RawValue>),
-    /// JSON arrays of token ids; none is empty.
-    Tokens(Vec<&'a RawValue>),
-}
-
-impl Inputs<'_> {
-    /// How many vectors the answer must have.
-    pub(crate) fn len(&self) -> usize {
-        match self {
-            Self::Texts(all) | Self::Tokens(all) => all.len(),
-        }
-    }
 }
 
 /// How vectors are written.
@@ -75,7 +57,13 @@ pub(crate) fn decode_request<'a>(object: &'a Object<'a>) -> Outcome<Request<'a>>
         Some(_) => return Err(wrong("encoding_format", "must be 'float' or 'base64'.")),
     };
     let inputs = raw("input").ok_or_else(|| wrong("input", "is required."))?;
-    Ok(Request { inputs: self::inputs(inputs)?, dimensions, format, input_type: text("input_type")?, object })
+    Ok(Request {
+        inputs: Inputs::read("input", inputs, Empty::Refused)?,
+        dimensions,
+        format,
+        input_type: text("input_type")?,
+        object,
+    })
 }
 
 impl<'a> Request<'a> {
@@ -87,15 +75,9 @@ impl<'a> Request<'a> {
     /// The texts to embed, for a provider that takes no token ids.
     ///
     /// # Errors
-    /// `unsupported_value` for token ids: they mean nothing without OpenAI's tokenizer.
+    /// See [`Inputs::texts`].
     pub(crate) fn texts(&self, kind: ProviderKind) -> Outcome<&[&'a RawValue]> {
-        match &self.inputs {
-            Inputs::Texts(texts) => Ok(texts),
-            Inputs::Tokens(_) => {
-                let message = format!("Token-array input is not supported by provider type '{}'.", kind.as_str());
-                Err(Failure::new(ErrorCode::UnsupportedValue, message).with_param("input"))
-            }
-        }
+        self.inputs.texts("input", kind)
     }
 
     /// The parameters that are left out: all that say something and have no place in this API, nor in `taken`.
@@ -151,71 +133,10 @@ fn text(raw: &RawValue) -> Option<Cow<'_, str>> {
     serde_json::from_str::<Text<'_>>(raw.get()).ok().map(|text| text.0)
 }
 
-fn items(raw: &RawValue) -> Option<Vec<&RawValue>> {
-    serde_json::from_str(raw.get()).ok()
-}
-
-const KINDS: &str = "must be a string, an array of strings, an array of token ids, or an array of such arrays.";
-
-fn inputs(raw: &RawValue) -> Outcome<Inputs<'_>> {
-    if raw.get().starts_with('"') {
-        check_text(raw, || "input".to_owned())?;
-        return Ok(Inputs::Texts(vec![raw]));
-    }
-    let all = items(raw).ok_or_else(|| wrong("input", KINDS))?;
-    let first = all.first().ok_or_else(|| wrong("input", "must not be empty."))?;
-    let place = |at: usize| move || format!("input[{at}]");
-    match first.get().as_bytes().first() {
-        Some(b'"') => {
-            check_count(all.len())?;
-            all.iter().enumerate().try_for_each(|(at, text)| check_text(text, place(at)))?;
-            Ok(Inputs::Texts(all))
-        }
-        Some(b'[') => {
-            check_count(all.len())?;
-            for (at, list) in all.iter().enumerate() {
-                let what = "must be an array of token ids like the one before it, and not be empty.";
-                let tokens = items(list).filter(|tokens| !tokens.is_empty());
-                let tokens = tokens.ok_or_else(|| wrong(place(at)(), what))?;
-                if let Some(odd) = tokens.iter().position(|token| !is_token(token)) {
-                    return Err(wrong(format!("input[{at}][{odd}]"), TOKEN));
-                }
-            }
-            Ok(Inputs::Tokens(all))
-        }
-        Some(b'0'..=b'9' | b'-') => match all.iter().position(|token| !is_token(token)) {
-            Some(odd) => Err(wrong(place(odd)(), TOKEN)),
-            None => Ok(Inputs::Tokens(vec![raw])),
-        },
-        _ => Err(wrong(place(0)(), "must be a string, a token id, or an array of token ids.")),
-    }
-}
-
-const TOKEN: &str = "must be a token id: a whole number that is not negative.";
-
-fn is_token(raw: &RawValue) -> bool {
-    raw.get().parse::<u32>().is_ok()
-}
-
-fn check_count(count: usize) -> Outcome<()> {
-    if count > limits::EMBED_INPUTS {
-        return Err(wrong("input", "must have at most 2048 entries."));
-    }
-    Ok(())
-}
-
-fn check_text(raw: &RawValue, place: impl Fn() -> String) -> Outcome<()> {
-    match raw.get() {
-        "\"\"" => Err(wrong(place(), "must not be empty.")),
-        text if !text.starts_with('"') => Err(wrong(place(), "must be a string like the one before it.")),
-        _ => Ok(()),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::json;
+    use crate::{json, limits};
 
     fn check(body: &str, look: impl FnOnce(Outcome<Request<'_>>)) {
         let object = json::object(body.as_bytes()).unwrap();
@@ -277,13 +198,13 @@ mod tests {
 
     #[test]
     fn the_number_of_entries_has_a_limit() {
-        for (entry, most) in [("\"a\"", limits::EMBED_INPUTS), ("[1]", limits::EMBED_INPUTS)] {
+        for (entry, most) in [("\"a\"", limits::INPUTS), ("[1]", limits::INPUTS)] {
             let body = |n: usize| format!(r#"{{"input":[{}]}}"#, vec![entry; n].join(","));
             check(&body(most), |request| assert_eq!(request.unwrap().inputs.len(), most));
             check(&body(most + 1), |request| assert_eq!(request.err().unwrap().param.as_deref(), Some("input")));
         }
         // One prompt in tokens is one entry, however long it is.
-        let tokens = vec!["1"; limits::EMBED_INPUTS + 1].join(",");
+        let tokens = vec!["1"; limits::INPUTS + 1].join(",");
         check(&format!(r#"{{"input":[{tokens}]}}"#), |request| assert_eq!(request.unwrap().inputs.len(), 1));
     }
 

@@ -1,8 +1,16 @@
-//! stub
-use crate::chat::*;
-use crate::frame::sse;
-pub(crate) struct Decoder;
-impl Decoder {
-    pub(crate) fn push(&mut self, _: &sse::Event, _: &mut impl FnMut(Event<'_>)) {}
-    pub(crate) fn finish(&mut self, _: &mut impl FnMut(Event<'_>)) {}
-}
+//! OpenAI's legacy text completions, where they are not passed on as they are: read for watsonx.ai, edited for Cerebras
+//! and NVIDIA NIM. <https://platform.openai.com/docs/api-reference/completions>,
+//! <https://inference-docs.cerebras.ai/api-reference/completions>,
+//! <https://docs.nvidia.com/nim/large-language-models/latest/api-reference.html>
+
+mod request;
+mod response;
+mod stream;
+mod wire;
+
+pub(crate) use request::{Request, decode_request, encode_request};
+pub(crate) use response::{TextChoice, Whole, decode_response, encode_response, to_literal};
+pub(crate) use stream::Decoder;
+
+#[cfg(test)]
+mod tests;

@@ -26,7 +26,7 @@ pub(crate) fn classify(kind: ProviderKind, status: StatusCode, headers: &HeaderM
 }
 
 /// The failure that an error inside of a stream, or of an answer of status 200, means.
-pub(super) fn embedded(kind: ProviderKind, body: &[u8]) -> Failure {
+pub(crate) fn embedded(kind: ProviderKind, body: &[u8]) -> Failure {
     let said = Said::read(body);
     let code = match said.status {
         Some(status) => by_answer(kind, status),

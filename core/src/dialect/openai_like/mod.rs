@@ -12,7 +12,7 @@ mod response;
 mod stream;
 mod wire;
 
-pub(crate) use failure::classify;
+pub(crate) use failure::{classify, embedded};
 pub(crate) use request::{encode_request, encode_with};
 pub(crate) use response::decode_response;
 pub(crate) use stream::Decoder;

@@ -9,7 +9,7 @@ use serde_json::value::RawValue;
 use serde_json::{Value, json};
 
 use super::*;
-use crate::chat::{Answer, Destination, Encoded, Event, Expect, Inlined, Request};
+use crate::chat::{Destination, Encoded, Event, Expect, Inlined, Request};
 use crate::dialect::openai_chat::{self, Encoder, Envelope, Shape, decode_request, encode_response};
 use crate::dialect::watsonx;
 use crate::egress::url::AllowedOrigins;
@@ -28,34 +28,10 @@ fn encode(request: &Request<'_>, to: &Destination<'_>) -> Outcome<Encoded> {
     if to.kind == ProviderKind::WatsonxAi { watsonx::encode_request(request, to) } else { encode_request(request, to) }
 }
 
-fn decode<'a>(kind: ProviderKind, body: &'a [u8], expect: &Expect) -> Result<Answer<'a>, Failure> {
-    if kind == ProviderKind::WatsonxAi {
-        watsonx::decode_response(body, expect)
-    } else {
-        decode_response(kind, body, expect)
-    }
-}
-
-fn judge(kind: ProviderKind, status: StatusCode, headers: &HeaderMap, body: &[u8]) -> Failure {
-    if kind == ProviderKind::WatsonxAi {
-        watsonx::classify(status, headers, body)
-    } else {
-        classify(kind, status, headers, body)
-    }
-}
-
 /// What a client sees of a stream whose bytes come in `pieces`, and the events in between.
 fn stream(kind: ProviderKind, expect: &Expect, envelope: &Envelope, pieces: &[&[u8]]) -> (String, Vec<String>) {
-    enum Either {
-        Like(Decoder),
-        Watsonx(watsonx::Decoder),
-    }
     let mut frames = sse::Decoder::default();
-    let mut decoder = if kind == ProviderKind::WatsonxAi {
-        Either::Watsonx(watsonx::Decoder::new(expect.clone()))
-    } else {
-        Either::Like(Decoder::new(kind, expect.clone()))
-    };
+    let mut decoder = Decoder::new(kind, expect.clone());
     let mut encoder = Encoder::new(Shape::Chat, envelope.clone());
     let (mut out, mut events) = (Vec::new(), Vec::new());
     let mut emit = |event: Event<'_>| {
@@ -65,18 +41,11 @@ fn stream(kind: ProviderKind, expect: &Expect, envelope: &Envelope, pieces: &[&[
         }
         encoder.event(&event, &mut out);
     };
-    let mut push = |frame: &sse::Event| match &mut decoder {
-        Either::Like(decoder) => decoder.push(frame, &mut emit),
-        Either::Watsonx(decoder) => decoder.push(frame, &mut emit),
-    };
     for piece in pieces {
-        frames.push(&bytes::Bytes::copy_from_slice(piece), |frame| push(&frame)).unwrap();
+        frames.push(&bytes::Bytes::copy_from_slice(piece), |frame| decoder.push(&frame, &mut emit)).unwrap();
     }
-    frames.finish(|frame| push(&frame));
-    match &mut decoder {
-        Either::Like(decoder) => decoder.finish(&mut emit),
-        Either::Watsonx(decoder) => decoder.finish(&mut emit),
-    }
+    frames.finish(|frame| decoder.push(&frame, &mut emit));
+    decoder.finish(&mut emit);
     (String::from_utf8(out).unwrap(), events)
 }
 
@@ -197,11 +166,11 @@ impl Case {
                 let value = HeaderValue::from_str(value.as_str().unwrap()).unwrap();
                 headers.insert(HeaderName::try_from(name.as_str()).unwrap(), value);
             }
-            self.judge_failure(&judge(kind, status, &headers, &bytes));
+            self.judge_failure(&classify(kind, status, &headers, &bytes));
         } else if front["stream"] == true {
             self.judge_stream(kind, &encoded.expect, &envelope, &bytes);
         } else if kind != ProviderKind::AzureOpenAi || strict {
-            match decode(kind, &bytes, &encoded.expect) {
+            match decode_response(kind, &bytes, &encoded.expect) {
                 Ok(answer) => {
                     let seen: Value = serde_json::from_slice(&encode_response(&answer, &envelope)).unwrap();
                     assert_eq!(seen, want["body"], "{name}: body");
@@ -396,12 +365,12 @@ fn spoiled_bytes_never_panic_and_end_once() {
         }
         let kind = kinds[round % kinds.len()];
         let expect = Expect { free_calls: true, ..Expect::default() };
-        if let Ok(answer) = decode(kind, &bytes, &expect) {
+        if let Ok(answer) = decode_response(kind, &bytes, &expect) {
             let written = encode_response(&answer, &envelope);
             serde_json::from_slice::<Value>(&written).unwrap();
         }
         let status = StatusCode::from_u16(400 + u16::try_from(random.below(130)).unwrap()).unwrap();
-        serde_json::from_slice::<Value>(&judge(kind, status, &HeaderMap::new(), &bytes).body()).unwrap();
+        serde_json::from_slice::<Value>(&classify(kind, status, &HeaderMap::new(), &bytes).body()).unwrap();
         let (text, events) = stream(kind, &expect, &envelope, &[&bytes]);
         let ends = |event: &&String| *event == "Done" || event.starts_with("Failed");
         assert!(events.iter().filter(ends).count() <= 1, "{events:?}");
@@ -421,8 +390,9 @@ fn what_the_front_door_reads_is_what_it_wrote() {
         "usage":{"prompt_tokens":1,"completion_tokens":2,"prompt_tokens_details":{"cached_tokens":1}}}"#;
     let envelope =
         Envelope { id: String::new(), created: 0, model: None, legacy_functions: false, include_usage: false };
-    let once = encode_response(&decode(ProviderKind::Cerebras, body, &Expect::default()).unwrap(), &envelope);
-    let twice = encode_response(&decode(ProviderKind::Cerebras, &once, &Expect::default()).unwrap(), &envelope);
+    let once = encode_response(&decode_response(ProviderKind::Cerebras, body, &Expect::default()).unwrap(), &envelope);
+    let twice =
+        encode_response(&decode_response(ProviderKind::Cerebras, &once, &Expect::default()).unwrap(), &envelope);
     assert_eq!(String::from_utf8(once).unwrap(), String::from_utf8(twice.clone()).unwrap());
     assert!(openai_chat::read_answer(Endpoint::Chat, &twice).is_ok());
 }

@@ -5,9 +5,6 @@ pub(crate) mod embeddings;
 pub(crate) mod generation;
 mod request;
 mod response;
-mod stream;
-mod wire;
 
 pub(crate) use request::encode_request;
-pub(crate) use response::{classify, decode_response, read_models};
-pub(crate) use stream::Decoder;
+pub(crate) use response::read_models;

@@ -1,28 +1,20 @@
-//! Whole answers, errors and the list of models of watsonx.ai.
+//! The list of models of watsonx.ai. Answers, streams and errors of chats are read by [`crate::dialect::openai_like`].
 
-use http::StatusCode;
-use http::header::HeaderMap;
+use serde::Deserialize;
 
-use super::wire::Specs;
-use crate::chat::{Answer, Expect};
-use crate::dialect::openai_like;
-use crate::error::Failure;
-use crate::provider::ProviderKind;
-
-/// Reads a whole answer.
-///
-/// # Errors
-/// The failure that the answer reports in spite of its status, or `upstream_protocol`.
-pub(crate) fn decode_response<'a>(body: &'a [u8], expect: &Expect) -> Result<Answer<'a>, Failure> {
-    openai_like::decode_response(ProviderKind::WatsonxAi, body, expect)
+/// `GET /ml/v1/foundation_model_specs`.
+#[derive(Deserialize)]
+struct Specs {
+    resources: Vec<Spec>,
 }
 
-/// The failure that an answer with an error status means to the client. `body` may be cut or empty.
-pub(crate) fn classify(status: StatusCode, headers: &HeaderMap, body: &[u8]) -> Failure {
-    openai_like::classify(ProviderKind::WatsonxAi, status, headers, body)
+/// A model that the region offers.
+#[derive(Deserialize)]
+struct Spec {
+    model_id: String,
 }
 
-/// The models of `GET /ml/v1/foundation_model_specs`, as pairs of id and creation time, which is not told.
+/// The models of a list, as pairs of id and creation time, which is not told.
 pub(crate) fn read_models(body: &[u8]) -> Option<Vec<(String, u64)>> {
     let specs: Specs = serde_json::from_slice(body).ok()?;
     Some(specs.resources.into_iter().map(|spec| (spec.model_id, 0)).collect())

@@ -198,7 +198,7 @@ fn records_of_models_are_followed() {
             json!({"stream": true}),
             "",
         ),
-        (WATSONX, none.clone(), json!({"stream": true, "stream_options": {"include_usage": true}}), none.clone(), ""),
+        (WATSONX, none.clone(), json!({"stream": true, "stream_options": {"include_usage": true}}), none, ""),
     ] {
         let seen = encode(kind, &said, &front(&more));
         assert_eq!(seen, Ok((plain(&want), dropped.to_owned())), "{kind:?} {said} {more}");
