@@ -215,6 +215,8 @@ static MESSAGE: Kind = Tagged(
                     ]),
                 ),
                 optional("refusal", Text),
+                // Its own messages come back as they were given out.
+                optional("annotations", List(&Free, 0, MANY)),
                 optional("audio", Object(&Shape(&[needed("id", Text)]))),
                 optional("function_call", Object(&CALLED_FUNCTION)),
                 set(
