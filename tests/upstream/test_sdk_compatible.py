@@ -78,7 +78,7 @@ def test_azure_errors(make):
 def fast(make):
     account = make("cerebras")
     base_url = account.base_url.removesuffix("/v1")
-    with connect(cerebras.Cerebras, account, base_url=base_url, warm_tcp_connection=False) as client:
+    with connect(cerebras.Cerebras, account, base_url=base_url, warm_tcp_connection=False, _strict_response_validation=True) as client:
         yield client, account
 
 

@@ -115,7 +115,7 @@ fn finish_with_usage(ask: &Ask<'_>, chunks: Vec<Value>, usage: Option<&Value>) -
         chunks.into_iter().filter(|chunk| !list(chunk, "choices").is_empty()).map(trimmed).collect();
     for chunk in &mut chunks {
         if let Some(members) = chunk.as_object_mut() {
-            members.remove("usage");
+            members.shift_remove("usage");
         }
     }
     let finish =
@@ -129,10 +129,12 @@ fn finish_with_usage(ask: &Ask<'_>, chunks: Vec<Value>, usage: Option<&Value>) -
     chunks
 }
 
-/// Members of OpenAI that Cerebras does not have.
+/// Without members of OpenAI that Cerebras does not have.
 fn trimmed(mut answer: Value) -> Value {
     if let Some(members) = answer.as_object_mut() {
-        members.remove("service_tier");
+        members.shift_remove("service_tier");
+        // Completions have it too.
+        members.entry("system_fingerprint").or_insert_with(|| json!("fp_simulated"));
     }
     openai::without_refusals(&mut answer);
     answer

@@ -128,8 +128,8 @@ fn check_embeddings(body: &Map<String, Value>) -> Result<(), Refusal> {
 /// Members of OpenAI that are not there, those of vLLM that are, and the finish reason that hides a call.
 fn as_vllm(mut answer: Value) -> Value {
     if let Some(members) = answer.as_object_mut() {
-        members.remove("service_tier");
-        members.remove("system_fingerprint");
+        members.shift_remove("service_tier");
+        members.shift_remove("system_fingerprint");
     }
     openai::without_refusals(&mut answer);
     let whole = answer.get("object") == Some(&json!("chat.completion"));
