@@ -354,6 +354,8 @@ impl Run<'_> {
             let (seen, outcome) = self.one(platform, &draft).await;
             (call, seen, outcome)
         });
+        // Collected, so that the compiler sees that the whole may move between threads.
+        let runs: Vec<_> = runs.collect();
         let mut runs = stream::iter(runs).buffered(limits::CALLS_AT_ONCE);
         while let Some((call, seen, outcome)) = runs.next().await {
             trace.merge(seen);
@@ -388,6 +390,8 @@ impl Run<'_> {
             let draft = draft(call);
             async move { (call, self.one(platform, &draft).await) }
         });
+        // Collected, so that the compiler sees that the whole may move between threads.
+        let runs: Vec<_> = runs.collect();
         let mut runs = stream::iter(runs).buffered(limits::CALLS_AT_ONCE);
         let mut choices = Vec::with_capacity(calls.len());
         let mut usage: Option<Usage> = None;

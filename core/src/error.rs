@@ -284,7 +284,9 @@ impl Failure {
             Some(u) => {
                 let mut error = json!({"message": u.message, "type": u.kind, "param": u.param, "code": u.code});
                 for (name, raw) in &u.extra {
-                    error[*name] = serde_json::from_str(raw.get()).unwrap_or_default();
+                    if let Some(members) = error.as_object_mut() {
+                        members.insert((*name).to_owned(), serde_json::from_str(raw.get()).unwrap_or_default());
+                    }
                 }
                 json!({"error": error})
             }

@@ -40,6 +40,8 @@ pub(crate) async fn images<P: Platform>(
         let image = fetch(platform, url, param, allowed, deadline_ms).await?;
         Ok::<_, Failure>((*url, image))
     });
+    // Collected, so that the compiler sees that the whole may move between threads.
+    let fetches: Vec<_> = fetches.collect();
     let mut fetches = stream::iter(fetches).buffered(limits::CALLS_AT_ONCE);
     while let Some(fetched) = fetches.next().await {
         let (url, (kind, bytes)) = fetched?;

@@ -140,13 +140,11 @@ pub(crate) enum PartKind<'a> {
     File {
         /// A data URL.
         data: Option<Cow<'a, str>>,
-        /// An id at the provider.
-        id: Option<Cow<'a, str>>,
         /// Its name.
         name: Option<Cow<'a, str>>,
     },
     /// A type that this version does not know.
-    Other(Cow<'a, str>),
+    Other,
 }
 
 /// How long a cached prefix is to live.
@@ -176,8 +174,6 @@ pub(crate) struct ToolCall<'a> {
 /// A tool that may be called.
 #[derive(Clone, Debug)]
 pub(crate) struct Tool<'a> {
-    /// Its place, for errors: `tools[0]`.
-    pub at: usize,
     /// Its name; not empty.
     pub name: Cow<'a, str>,
     /// What it does; never empty.

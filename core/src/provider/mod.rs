@@ -57,7 +57,7 @@ pub enum Endpoint {
 
 /// What is asked of a provider.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Operation {
+pub(crate) enum Operation {
     /// A call of a data endpoint, streamed or not.
     Call(Endpoint, bool),
     /// The list of models that it offers.

@@ -218,8 +218,6 @@ pub(super) struct FileWire<'a> {
     #[serde(borrow)]
     pub(super) file_data: Option<Text<'a>>,
     #[serde(borrow)]
-    pub(super) file_id: Option<Text<'a>>,
-    #[serde(borrow)]
     pub(super) filename: Option<Text<'a>>,
 }
 

@@ -9,7 +9,7 @@ mod stream;
 mod wire;
 
 pub(crate) use request::{Request, decode_request, encode_request};
-pub(crate) use response::{TextChoice, Whole, decode_response, encode_response, to_literal};
+pub(crate) use response::{TextChoice, decode_response, encode_response, to_literal};
 pub(crate) use stream::Decoder;
 
 #[cfg(test)]

@@ -178,7 +178,7 @@ impl At<'_> {
             PartKind::Image { .. } => "Content part type 'image_url'",
             PartKind::Audio { .. } => "Content part type 'input_audio'",
             PartKind::File { .. } => "Content part type 'file'",
-            PartKind::Other(_) => "This content part type",
+            PartKind::Other => "This content part type",
         };
         self.refused(what, "is not supported by provider type 'anthropic'.")
     }
@@ -215,7 +215,7 @@ fn text_block(text: &str) -> Option<Block<'_>> {
 fn texts<'r>(message: &'r Message<'r>) -> Outcome<Vec<Block<'r>>> {
     blocks(message, |at| match &at.part.kind {
         PartKind::Text(text) | PartKind::Refusal(text) => Ok(text_block(text)),
-        PartKind::Image { .. } | PartKind::Audio { .. } | PartKind::File { .. } | PartKind::Other(_) => {
+        PartKind::Image { .. } | PartKind::Audio { .. } | PartKind::File { .. } | PartKind::Other => {
             Err(at.unsupported())
         }
     })
@@ -238,7 +238,7 @@ fn user<'r>(message: &'r Message<'r>, to: &Destination<'r>, drops: &mut Drops) -
         PartKind::File { data: None, .. } => {
             Err(at.refused("A file by its id", "is not supported by provider type 'anthropic'."))
         }
-        PartKind::Refusal(_) | PartKind::Audio { .. } | PartKind::Other(_) => Err(at.unsupported()),
+        PartKind::Refusal(_) | PartKind::Audio { .. } | PartKind::Other => Err(at.unsupported()),
     })
 }
 

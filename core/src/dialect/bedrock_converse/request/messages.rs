@@ -318,7 +318,7 @@ impl Turns<'_, '_> {
             PartKind::File { data: None, .. } => {
                 return refused("Files by 'file_id' are not supported by provider type 'bedrock'; send 'file_data'.");
             }
-            PartKind::Other(_) => {
+            PartKind::Other => {
                 return refused("This type of content part is not supported by provider type 'bedrock'.");
             }
         }
@@ -447,7 +447,7 @@ impl Turns<'_, '_> {
                             let image = self.image(message, part, url, detail.as_deref())?;
                             content.splice(&image);
                         }
-                        PartKind::Audio { .. } | PartKind::File { .. } | PartKind::Other(_) => {
+                        PartKind::Audio { .. } | PartKind::File { .. } | PartKind::Other => {
                             let text = "Results of tools must be text or images for provider type 'bedrock'.";
                             return Err(content_refused(place(message, part), text));
                         }

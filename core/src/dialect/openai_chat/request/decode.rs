@@ -252,7 +252,7 @@ fn message<'a>(at: usize, raw: &'a RawValue, before: &[Message<'a>]) -> Outcome<
     }
     let nothing = matches!(message.content, Content::None);
     match role {
-        Role::Tool => message.tool_call_id = Some(call_of(&message, wire.tool_call_id, before)?),
+        Role::Tool => message.tool_call_id = Some(call_of(&message, wire.tool_call_id.as_ref(), before)?),
         Role::Assistant => {}
         _ if nothing => return Err(wrong(format!("{}.content", place()), "is required.")),
         _ => {}
@@ -261,10 +261,10 @@ fn message<'a>(at: usize, raw: &'a RawValue, before: &[Message<'a>]) -> Outcome<
 }
 
 /// The id of the call that a tool's message answers.
-fn call_of<'a>(message: &Message<'a>, id: Option<Text<'a>>, before: &[Message<'a>]) -> Outcome<Cow<'a, str>> {
+fn call_of<'a>(message: &Message<'a>, id: Option<&Text<'a>>, before: &[Message<'a>]) -> Outcome<Cow<'a, str>> {
     let calls = before.iter().rev().find(|message| message.role != Role::Tool).filter(|m| m.role == Role::Assistant);
     let calls = calls.map(|message| message.tool_calls.as_slice()).unwrap_or_default();
-    let found = match (&id, &message.name) {
+    let found = match (id, &message.name) {
         (Some(id), _) => calls.iter().find(|call| call.id == id.0),
         // Legacy functions are matched by name.
         (None, Some(name)) => calls.iter().rev().find(|call| call.name == *name),
@@ -326,13 +326,9 @@ fn part_kind(wire: PartWire<'_>) -> Option<PartKind<'_>> {
         }
         "file" => {
             let file = wire.file?;
-            PartKind::File {
-                data: file.file_data.map(|text| text.0),
-                id: file.file_id.map(|text| text.0),
-                name: file.filename.map(|text| text.0),
-            }
+            PartKind::File { data: file.file_data.map(|text| text.0), name: file.filename.map(|text| text.0) }
         }
-        other => PartKind::Other(Cow::Owned(other.to_owned())),
+        _ => PartKind::Other,
     })
 }
 
@@ -348,7 +344,7 @@ fn tools<'a>(fields: &Fields<'a>, request: &mut Request<'a>) -> Outcome<()> {
             }
             let cache = cache(wire.cache_control.as_ref(), None);
             let function = wire.function.ok_or_else(|| wrong(format!("tools[{at}].function"), "is required."))?;
-            request.tools.push(tool(at, &format!("tools[{at}].function"), function, cache)?);
+            request.tools.push(tool(&format!("tools[{at}].function"), function, cache)?);
         }
     }
     if let Some(raw) = fields.raw("functions") {
@@ -357,7 +353,7 @@ fn tools<'a>(fields: &Fields<'a>, request: &mut Request<'a>) -> Outcome<()> {
         for (at, raw) in all.into_iter().enumerate() {
             let what = "must be an object with a 'name'.";
             let wire: FunctionWire<'a> = object_of(raw).ok_or_else(|| wrong(format!("functions[{at}]"), what))?;
-            request.tools.push(tool(at, &format!("functions[{at}]"), wire, None)?);
+            request.tools.push(tool(&format!("functions[{at}]"), wire, None)?);
         }
     }
     let choice = match fields.raw("tool_choice") {
@@ -372,7 +368,7 @@ fn tools<'a>(fields: &Fields<'a>, request: &mut Request<'a>) -> Outcome<()> {
     Ok(())
 }
 
-fn tool<'a>(at: usize, place: &str, wire: FunctionWire<'a>, cache: Option<CacheControl>) -> Outcome<Tool<'a>> {
+fn tool<'a>(place: &str, wire: FunctionWire<'a>, cache: Option<CacheControl>) -> Outcome<Tool<'a>> {
     let name = wire.name.map(|name| name.0).filter(|name| !name.is_empty());
     let name = name.ok_or_else(|| wrong(format!("{place}.name"), "must be a string that is not empty."))?;
     let parameters = wire.parameters.filter(|raw| raw.get() != "null");
@@ -380,7 +376,7 @@ fn tool<'a>(at: usize, place: &str, wire: FunctionWire<'a>, cache: Option<CacheC
         return Err(wrong(format!("{place}.parameters"), "must be a JSON Schema, which is an object."));
     }
     let description = wire.description.map(|text| text.0).filter(|text| !text.is_empty());
-    Ok(Tool { at, name, description, parameters, strict: wire.strict, cache })
+    Ok(Tool { name, description, parameters, strict: wire.strict, cache })
 }
 
 fn tool_choice<'a>(param: &'static str, raw: &'a RawValue, request: &mut Request<'a>) -> Outcome<ToolChoice<'a>> {

@@ -243,10 +243,10 @@ mod tests {
         }
     }
 
-    fn write(envelope: Envelope, shape: Shape, events: Vec<Event<'_>>) -> Vec<Value> {
+    fn write(envelope: Envelope, shape: Shape, events: &[Event<'_>]) -> Vec<Value> {
         let mut encoder = Encoder::new(shape, envelope);
         let mut out = Vec::new();
-        for event in &events {
+        for event in events {
             encoder.event(event, &mut out);
         }
         let text = String::from_utf8(out).unwrap();
@@ -280,7 +280,7 @@ mod tests {
             Event::Usage(Usage { input_tokens: 1, output_tokens: 2, ..Usage::default() }),
             Event::Done,
         ];
-        let chunks = write(Envelope { include_usage: true, ..envelope() }, Shape::Chat, events);
+        let chunks = write(Envelope { include_usage: true, ..envelope() }, Shape::Chat, &events);
         let deltas: Vec<&Value> = chunks.iter().map(|chunk| &chunk["choices"][0]["delta"]).collect();
         assert_eq!(
             deltas[..6],
@@ -307,7 +307,7 @@ mod tests {
         let events = || {
             vec![Event::Delta(tool(0, true, "")), Event::Delta(tool(0, false, "{}")), Event::Delta(tool(1, true, ""))]
         };
-        let chunks = write(envelope(), Shape::Chat, events());
+        let chunks = write(envelope(), Shape::Chat, &events());
         assert_eq!(
             chunks[0]["choices"][0]["delta"],
             json!({"role": "assistant", "content": null, "tool_calls":
@@ -317,7 +317,7 @@ mod tests {
             chunks[1]["choices"][0]["delta"],
             json!({"tool_calls": [{"index": 0, "function": {"arguments": "{}"}}]})
         );
-        let chunks = write(Envelope { legacy_functions: true, ..envelope() }, Shape::Chat, events());
+        let chunks = write(Envelope { legacy_functions: true, ..envelope() }, Shape::Chat, &events());
         assert_eq!(
             chunks[0]["choices"][0]["delta"],
             json!({"role": "assistant", "content": null, "function_call": {"name": "f", "arguments": ""}})
@@ -330,7 +330,7 @@ mod tests {
     fn completions_have_their_own_shape() {
         let end = Delta { finish: Some(FinishReason::Length.into()), ..Delta::default() };
         let chunks =
-            write(envelope(), Shape::Completion, vec![Event::Delta(content("a")), Event::Delta(end), Event::Done]);
+            write(envelope(), Shape::Completion, &[Event::Delta(content("a")), Event::Delta(end), Event::Done]);
         assert_eq!(chunks[0]["object"], "text_completion");
         assert_eq!(chunks[0]["choices"][0], json!({"index": 0, "text": "a", "logprobs": null, "finish_reason": null}));
         assert_eq!(

@@ -258,7 +258,7 @@ impl<'r, 'a> Body<'r, 'a> {
             PartKind::Image { .. } => Some("image_url"),
             PartKind::Audio { .. } => Some("input_audio"),
             PartKind::File { .. } => Some("file"),
-            PartKind::Other(_) => None,
+            PartKind::Other => None,
         };
         let provider = self.to.kind.as_str();
         let text = match kind {

@@ -14,13 +14,11 @@ fn folder(part: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/golden").join(part)
 }
 
-/// What would be sent: bodies, echoes and drops.
-fn planned(
-    model: &str,
-    said: Value,
-    settings: Value,
-    front: &Value,
-) -> Result<(Vec<Value>, Vec<Option<String>>, String), Failure> {
+/// Bodies, echoes and drops.
+type Planned = (Vec<Value>, Vec<Option<String>>, String);
+
+/// What would be sent.
+fn planned(model: &str, said: Value, settings: Value, front: &Value) -> Result<Planned, Failure> {
     let kind = ProviderKind::WatsonxAi;
     let said: Overrides = serde_json::from_value(said).unwrap();
     let can = Capabilities::of(kind, model, Some(&said));
