@@ -228,7 +228,9 @@ class TestSizes:
 
     @on(*TYPES)
     def test_an_image_that_is_too_large(self, up):
-        image = image_part("data:image/png;base64," + chat.PIXEL[:32] + "A" * (10 * 1024 * 1024))
+        # What is larger than 6 MB does not reach a function of AWS at all.
+        mebibytes = 5 if up.tenant.gateway.entry.kind == "lambda" else 10
+        image = image_part("data:image/png;base64," + chat.PIXEL[:32] + "A" * (mebibytes * 1024 * 1024))
         with up.nothing_sent():
             answer = up.api.post("/chat/completions", {"model": "chat", "messages": says(text_part("Look."), image)})
             check.error(answer, 413, "request_too_large")

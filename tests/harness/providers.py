@@ -36,15 +36,20 @@ class Kind:
             return {"apikey": account.key, "base_url": account.base_url}
         if self.type == "anthropic":
             return {"apikey": account.key, "base_url": root}
+        if self.name == "azure-token":
+            return {"azure_ad_token": account.key, "resource_name": "my-resource", "base_url": root}
         if self.type == "azure-openai":
             version = {"api_version": "v1"} if self.name == "azure-v1" else {}
             return {"apikey": account.key, "resource_name": "my-resource", "base_url": root, **version}
         if self.type == "watsonxai":
-            return {"apikey": account.key, "project_id": str(uuid.uuid4()), "base_url": root, "auth_url": f"{root}/identity/token"}
+            owner = {"space_id" if self.name == "watsonx-space" else "project_id": str(uuid.uuid4())}
+            return {"apikey": account.key, **owner, "base_url": root, "auth_url": f"{root}/identity/token"}
         assert self.type == "bedrock"
         if self.name == "bedrock-key":
             return {"apikey": account.key, "region": "eu-central-1", "base_url": root}
         signed = {"access_key_id": f"AKIA{secrets.token_hex(8).upper()}", "secret_access_key": secrets.token_urlsafe(30), "region": "eu-central-1"}
+        if self.name == "bedrock-session":
+            signed["session_token"] = secrets.token_urlsafe(60)
         account.configure(**signed)
         return {**signed, "base_url": root}
 
@@ -65,11 +70,15 @@ BEDROCK = Kind(
 )  # fmt: skip
 BEDROCK_KEY = Kind("bedrock-key", "bedrock", "us.anthropic.claude-sonnet-4-6", embed="amazon.titan-embed-text-v2:0")
 WATSONX = Kind("watsonxai", "watsonxai", "meta-llama/llama-3-3-70b-instruct", "meta-llama/llama-3-3-70b-instruct", "ibm/slate-125m-english-rtrvr-v2", others=("deployment/my-deployment",))
+AZURE_TOKEN = Kind("azure-token", "azure-openai", "my-deployment", "my-instruct", "my-embedding", translated=False)
+BEDROCK_SESSION = Kind("bedrock-session", "bedrock", "us.anthropic.claude-sonnet-4-6", embed="amazon.titan-embed-text-v2:0")
+WATSONX_SPACE = Kind("watsonx-space", "watsonxai", "meta-llama/llama-3-3-70b-instruct", "meta-llama/llama-3-3-70b-instruct", "ibm/slate-125m-english-rtrvr-v2")
 CEREBRAS = Kind("cerebras", "cerebras", "gpt-oss-120b", "llama3.1-8b")
 NIM = Kind("nim", "nim", "meta/llama-3.3-70b-instruct", "meta/llama-3.3-70b-instruct", "nvidia/nv-embedqa-e5-v5", others=("openai/gpt-oss-120b", "baai/bge-m3"))
 
 TYPES = [OPENAI, AZURE, ANTHROPIC, BEDROCK, WATSONX, CEREBRAS, NIM]
-VARIANTS = [AZURE_V1, BEDROCK_KEY]
+# The same types, configured in another way.
+VARIANTS = [AZURE_V1, AZURE_TOKEN, BEDROCK_KEY, BEDROCK_SESSION, WATSONX_SPACE]
 ALL = TYPES + VARIANTS
 COMPLETES = [kind for kind in TYPES if kind.complete]
 EMBEDS = [kind for kind in TYPES if kind.embed]
