@@ -214,6 +214,8 @@ static MESSAGE: Kind = Tagged(
                         ),
                     ]),
                 ),
+                // OpenAI takes its own message back as it is, so clients append it unchanged.
+                optional("annotations", Free),
                 optional("refusal", Text),
                 optional("audio", Object(&Shape(&[needed("id", Text)]))),
                 optional("function_call", Object(&CALLED_FUNCTION)),
