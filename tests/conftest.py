@@ -8,6 +8,7 @@ import pytest
 from harness.canary import Canaries, assert_nothing_leaked
 from harness.gateway import Gateway
 from harness.process import Aws, Entry, Simulator, build
+from harness.providers import ImageHost, Upstream
 
 ENTRIES = ("local", "worker", "lambda")
 
@@ -108,6 +109,47 @@ def served(tenant, account):
     """A tenant whose alias `chat` is served by `account`."""
     tenant.serves(account)
     return tenant
+
+
+@pytest.fixture(scope="session")
+def upstreams(gateway, sim):
+    """Tenants for all kinds of providers, made when first used. Tests that break a provider make their own."""
+    made = {}
+
+    def get(kind):
+        if kind not in made:
+            made[kind] = Upstream.make(kind, gateway, sim)
+        return made[kind]
+
+    return get
+
+
+@pytest.fixture
+def up(request, upstreams):
+    """The provider that the test is parametrized with; what it received is judged at the end."""
+    upstream = upstreams(request.param)
+    upstream.begin()
+    yield upstream
+    upstream.judge()
+
+
+@pytest.fixture
+def own_up(request, gateway, sim):
+    """The same for nobody else."""
+    upstream = Upstream.make(request.param, gateway, sim)
+    yield upstream
+    upstream.judge()
+
+
+@pytest.fixture(scope="session")
+def image_host(sim):
+    return ImageHost(sim)
+
+
+@pytest.fixture
+def images(image_host):
+    """Somebody's server of images."""
+    return image_host.begin()
 
 
 def pytest_report_header(config):

@@ -198,24 +198,6 @@ class TestNames:
         assert sum(len(account.calls()) for account in accounts) == 20
 
 
-NOT_SERVED = {
-    "anthropic": {"apikey": "k" * 24},
-    "cerebras": {"apikey": "k" * 24},
-    "nim": {"apikey": "k" * 24},
-    "azure-openai": {"apikey": "k" * 24, "resource_name": "r"},
-    "watsonxai": {"apikey": "k" * 24, "project_id": "p"},
-    "bedrock": {"access_key_id": "AKIAIOSFODNN7EXAMPLE", "secret_access_key": "wJalrXUtnFEMI/K7MDENG/bPxRfiCYEXAMPLEKEY", "region": "us-east-1"},
-}
-
-
-@pytest.mark.parametrize("kind", NOT_SERVED)
-def test_a_type_that_is_not_served_yet_says_so(tenant, kind):
-    tenant.model(tenant.provider(type=kind, **NOT_SERVED[kind]), "some-model", "chat")
-    for path, body, _ in CALLS:
-        check.error(tenant.admin.post(path, {"model": "chat", **body}), 400, "unsupported_endpoint")
-        check.error(tenant.admin.post(path, {"model": "chat", **body, "stream": True}), 400, "unsupported_endpoint")
-
-
 def test_a_management_key_of_the_provider_stays_with_its_provider(tenant, sim):
     """Two providers of one tenant: each gets its own credential only."""
     accounts = {name: sim.account() for name in ("first", "second")}

@@ -295,11 +295,6 @@ class TestAvailable:
                 assert model["owned_by"] == "openai:my openai"
         assert account.last()["violations"] == []
 
-    @pytest.mark.parametrize("kind", [kind for kind in TYPES if kind != "openai"])
-    def test_a_type_that_cannot_list_says_null(self, tenant, kind):
-        provider = check.ok(tenant.admin.post(f"/providers/{kind}", {"name": "p", "data": MINIMAL_DATA[kind]}), 201)
-        assert check.ok(tenant.admin.get(f"/providers/{provider['uuid']}/models/available")) == {"object": "list", "data": None}
-
     @pytest.mark.parametrize(
         ("step", "status", "code"),
         [

@@ -221,7 +221,8 @@ class TestWords:
         account.script({"status": 400, "body": error(message=dirty)}, repeat=True)
         found = check.error(served.admin.post("/chat/completions", CHAT), 400)
         assert len(found["message"].encode()) <= 520
-        assert not [c for c in found["message"] if ord(c) < 32 or c == "\x7f"], found["message"][:40]
+        # Some providers say what is wrong in lines.
+        assert not [c for c in found["message"] if (ord(c) < 32 and c != "\n") or c == "\x7f"], found["message"][:40]
 
     @pytest.mark.parametrize("body", ["<html><body>Bad Gateway</body></html>", "", "x" * 200_000, {"error": "flat text"}, {"message": "flat"}, {"error": {"message": 5}}, {"errors": []}, [1, 2]], ids=lambda b: str(b)[:15])
     def test_error_bodies_of_any_shape(self, served, account, body):

@@ -11,6 +11,7 @@ import uuid
 import pytest
 
 from harness import check
+from harness.providers import TYPES, Upstream
 
 HERE = pathlib.Path(__file__).parent
 
@@ -22,7 +23,13 @@ FORMS = {
     "trailing slash": "{origin}/ml/gateway/",
     "origin with slash": "{origin}/",
 }
-TYPES = ["openai", "watsonxai", "azure-openai", "anthropic", "bedrock", "cerebras", "nim"]
+NAMES = ["openai", "watsonxai", "azure-openai", "anthropic", "bedrock", "cerebras", "nim"]
+# What the document calls and does not enable.
+MODELS = {
+    **{name: [] for name in NAMES},
+    "openai": [("openai/gpt-4o", "gpt-4o"), (None, "text-embedding-3-large")],
+    "watsonxai": [("ibm/llama-3.3-70b", "meta-llama/llama-3-3-70b-instruct")],
+}
 
 
 @pytest.fixture(scope="module")
@@ -83,14 +90,14 @@ def test_the_commands_as_they_stand(own, sim, form):
 
 def provision(own, shell):
     uuids = {}
-    for kind in TYPES:
+    for kind in NAMES:
         made = shell.json(f"create_{kind.replace('-', '_')}")
         assert made == {"uuid": made["uuid"], "name": f"my-{kind}-provider", "type": kind}
         uuids[kind] = made["uuid"]
 
     assert shell.run("find_openai_provider", "echo $OPENAI_PROVIDER_UUID").strip() == uuids["openai"]
     listed = shell.json("list_providers")
-    assert [(p["name"], p["type"], p["uuid"]) for p in listed] == [(f"my-{kind}-provider", kind, uuids[kind]) for kind in TYPES]
+    assert [(p["name"], p["type"], p["uuid"]) for p in listed] == [(f"my-{kind}-provider", kind, uuids[kind]) for kind in NAMES]
 
     shell.variables |= {"AZURE_OPENAI_PROVIDER_UUID": uuids["azure-openai"], "AWS_BEDROCK_PROVIDER_UUID": uuids["bedrock"]}
     azure, bedrock = shell.json("enable_on_azure"), shell.json("enable_on_bedrock")
@@ -106,18 +113,19 @@ def provision(own, shell):
 
 
 def infer(own, shell, sim):
-    # Only type `openai` is served by now: the alias on Azure is refused with advice, not by chance.
-    check_error(shell.json("chat"), "unsupported_endpoint")
-    check_error(shell.json("complete"), "model_not_found")
-
-    account = sim.account()
-    own.canaries.add(account.key, "key of the simulated provider")
-    body = {"name": "simulated", "data": {"apikey": account.key, "base_url": account.base_url}}
-    provider = check.ok(own.operator.post("/providers/openai", body), 201)
-    for model in check.ok(own.operator.on("/ml/gateway/v1").get("/models"))["data"]:
-        check.ok(own.operator.delete(f"/models/{model['uuid']}"), 204)
-    for alias, id in (("azure/gpt-4o", "gpt-4o"), ("ibm/llama-3.3-70b", "gpt-3.5-turbo-instruct"), ("openai/gpt-4o", "gpt-4o"), (None, "text-embedding-3-large")):
-        check.ok(own.operator.post(f"/providers/{provider['uuid']}/models", {"id": id, **({"alias": alias} if alias else {})}), 201)
+    """The document's providers have no address in it: each is led to its simulated self, with the key that the command gave it."""
+    accounts = {}
+    for provider in check.ok(own.operator.get("/providers?format=array")):
+        kind = next(kind for kind in TYPES if kind.type == provider["type"])
+        accounts[kind.type], data = kind.account(sim)
+        account = accounts[kind.type]
+        for name, value in data.items():
+            if name in ("apikey", "secret_access_key"):
+                own.canaries.add(value, f"{name} of {kind}")
+        body = {"name": provider["name"], "data": data}
+        check.ok(own.operator.put(f"/providers/{provider['uuid']}/{kind.type}", body))
+        for alias, id in MODELS[kind.type]:
+            check.ok(own.operator.post(f"/providers/{provider['uuid']}/models", {"id": id, **({"alias": alias} if alias else {})}), 201)
 
     def answers():
         assert shell.json("chat")["choices"][0]["message"]["content"]
@@ -126,11 +134,51 @@ def infer(own, shell, sim):
         assert all(isinstance(number, float) for number in embedding)
 
     check.within(own.entry.bound, answers)
-    assert "5th grader could understand—simple" in account.calls()[-3]["body"]
+    call = accounts["azure-openai"].last()
+    assert "5th grader could understand—simple" in call["body"] and "/openai/deployments/scribeflowgpt4o/chat/completions?" in call["path"]
+    call = accounts["watsonxai"].last()
+    assert call["path"].split("?")[0].endswith("/ml/v1/text/generation") and '"max_new_tokens":7' in call["body"].replace(" ", "")
+    assert accounts["openai"].last()["path"].endswith("/v1/embeddings")
 
+    # The model that the document enables on Bedrock.
+    answer = own.operator.chat("aws/claude-3-sonnet", messages=[{"role": "user", "content": "Hello!"}])
+    assert check.ok(answer)["choices"][0]["message"]["content"]
+    assert "anthropic.claude-3-7-sonnet-20250219-v1%3A0/converse" in accounts["bedrock"].last()["path"]
+    run_sample(shell)
+    for account in accounts.values():
+        assert all(call["violations"] == [] and call["refused"] is None for call in account.calls())
+
+
+def run_sample(shell):
+    """It wants an address with a scheme and a slash at its end."""
     if shell.variables["GATEWAY_URL"].endswith("/") and shell.variables["GATEWAY_URL"].startswith("http"):
         run = subprocess.run([sys.executable, str(HERE / "sdk_sample.py")], env={**os.environ, **shell.variables}, capture_output=True, text=True, timeout=60)
         assert run.returncode == 0 and "ChatCompletionMessage(" in run.stdout, run.stdout + run.stderr
+
+
+@pytest.mark.parametrize("kind", TYPES, ids=str)
+def test_inference_with_every_provider(gateway, sim, kind):
+    """The same commands and the sample, word for word, whichever provider stands behind the names in them."""
+    up = Upstream.make(kind, gateway, sim)
+    aliases = [("azure/gpt-4o", kind.chat), ("openai/gpt-4o", kind.chat), ("ibm/llama-3.3-70b", kind.complete or kind.chat), ("text-embedding-3-large", kind.embed or kind.chat)]
+    for alias, id in aliases:
+        up.tenant.model(up.provider, id, alias)
+    shell = Shell(gateway, f"{gateway.origin}/ml/gateway/")
+    shell.variables["IBM_CLOUD_APIKEY"] = up.tenant.api_key
+
+    assert "Can you explain what TLS is" in shell.json("chat")["choices"][0]["message"]["content"]
+    assert "5th grader could understand—simple" in up.calls()[-1]["body"]
+    run_sample(shell)
+    if kind.complete:
+        (choice,) = shell.json("complete")["choices"]
+        assert choice["text"] and choice["finish_reason"] == "length"
+    else:
+        check_error(shell.json("complete"), "unsupported_endpoint")
+    if kind.embed:
+        assert all(isinstance(number, float) for number in shell.json("embed")["data"][0]["embedding"])
+    else:
+        check_error(shell.json("embed"), "unsupported_endpoint")
+    up.judge()
 
 
 def check_error(body, code):

@@ -217,6 +217,8 @@ static MESSAGE: Kind = Tagged(
                 // OpenAI takes its own message back as it is, so clients append it unchanged.
                 optional("annotations", Free),
                 optional("refusal", Text),
+                // Its own messages come back as they were given out.
+                optional("annotations", List(&Free, 0, MANY)),
                 optional("audio", Object(&Shape(&[needed("id", Text)]))),
                 optional("function_call", Object(&CALLED_FUNCTION)),
                 set(
