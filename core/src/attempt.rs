@@ -169,13 +169,18 @@ impl Attempt<'_> {
             .min(platform.deadline_ms().map_or(u64::MAX, |end| end.saturating_sub(limits::DEADLINE_RESERVE_MS)));
         let wait = if self.call.stream { timeouts.first_content_ms } else { timeouts.answer_ms };
         let run = Run { attempt: self, kind, wire, can: &can, deadline: now.saturating_add(wait).min(total), total };
-        match wire {
+        let answer = match wire {
             Wire::Pass => run.pass(platform, trace).await,
             Wire::Anthropic | Wire::Converse | Wire::WatsonxChat | Wire::Like => run.chat(platform, trace).await,
             Wire::Generation => run.generation(platform, trace).await,
             Wire::Completions => run.completions(platform, trace).await,
             Wire::Invoke | Wire::Watsonx | Wire::Nim => run.embeddings(platform, trace).await,
+        };
+        if answer.is_ok() && wire != Wire::Pass && trace.upstream_model.is_none() {
+            // Some providers do not tell it: it is the one that was asked for.
+            trace.upstream_model = Some(model.id.as_str().to_owned());
         }
+        answer
     }
 
     fn unsupported(&self) -> Failure {
@@ -545,7 +550,7 @@ impl Run<'_> {
     async fn stream<P: Platform>(
         &self,
         platform: &P,
-        trace: &Trace,
+        trace: &mut Trace,
         response: http::Response<Upstream<P>>,
         codec: Codec,
     ) -> Outcome<Answer<P>> {
@@ -564,7 +569,12 @@ impl Run<'_> {
         });
         match egress::before(platform, self.deadline, until_content(relay, upstream, platform)).await {
             None => Err(constant(ErrorCode::UpstreamTimeout).caused_by("no content in time")),
-            Some(answer) => answer,
+            Some(answer) => {
+                if let Ok(Answer::Stream(relay, _)) = &answer {
+                    trace.upstream_model = relay.model().map(str::to_owned);
+                }
+                answer
+            }
         }
     }
 }

@@ -89,6 +89,8 @@ codes! {
     UpstreamError = 502 "upstream_error" Upstream Client,
     /// The provider refused the stored credential.
     UpstreamAuthFailed = 502 "upstream_auth_failed" Upstream Never,
+    /// The service that gives out the provider's tokens cannot be reached, or fails.
+    UpstreamAuthUnavailable = 502 "upstream_auth_unavailable" Upstream Client,
     /// The provider could not be reached.
     UpstreamUnreachable = 502 "upstream_unreachable" Upstream Client,
     /// The provider answered with a redirect.

@@ -24,6 +24,7 @@ pub(crate) struct Relay {
     state: State,
     meter: Meter,
     native_finish: Option<String>,
+    model: Option<String>,
     held: Vec<u8>,
     times: Times,
     secrets: Vec<crate::secret::Secret>,
@@ -50,6 +51,8 @@ pub(crate) struct Note {
     usage: Option<Usage>,
     /// The provider's own word for why it ended, if ours cannot say it.
     native_finish: Option<String>,
+    /// The provider's name of the model.
+    model: Option<String>,
 }
 
 impl Note {
@@ -137,6 +140,7 @@ impl Relay {
             state: State::Waiting,
             meter: Meter::default(),
             native_finish: None,
+            model: None,
             held: Vec::new(),
             times: Times {
                 heard_ms: setup.now_ms,
@@ -245,6 +249,11 @@ impl Relay {
         }
     }
 
+    /// The provider's name of the model, once it told it.
+    pub(crate) fn model(&self) -> Option<&str> {
+        self.model.as_deref()
+    }
+
     /// The provider's own word for why the answer ended, if ours cannot say it.
     pub(crate) fn native_finish(&self) -> Option<&str> {
         self.native_finish.as_deref()
@@ -307,6 +316,9 @@ impl Relay {
         }
         if note.native_finish.is_some() {
             self.native_finish = note.native_finish;
+        }
+        if note.model.is_some() {
+            self.model = note.model;
         }
         if note.content && self.state == State::Waiting {
             self.state = State::Flowing;

@@ -77,14 +77,14 @@ impl Source {
                 Plan::Use(token) => return Ok(token.value),
                 Plan::Fail(failure) => return Err(*failure),
                 Plan::Wait(_) if now_ms >= deadline_ms => {
-                    return Err(constant(ErrorCode::UpstreamTimeout).caused_by("no token in time"));
+                    return Err(constant(ErrorCode::UpstreamAuthUnavailable).caused_by("no token in time"));
                 }
                 Plan::Wait(ms) => platform.timer(ms.min(deadline_ms - now_ms)).await,
                 Plan::Fetch { lease, before } => {
                     let longest = if before.is_some() { limits::TOKEN_RENEW_MS } else { limits::TOKEN_LEASE_MS };
                     let end_ms = deadline_ms.min(now_ms + longest);
                     let mut flight = Flight { cache, key: self.key, lease: Some(lease), now_ms };
-                    let outcome = self.exchange(platform, end_ms).await;
+                    let outcome = self.exchange(platform, end_ms).await.map_err(unavailable);
                     // That this request has no time left says nothing to the others.
                     let hurried = end_ms < now_ms + longest && platform.now_ms() >= end_ms;
                     if outcome.is_ok() || !hurried {
@@ -122,6 +122,15 @@ impl Source {
             body => iam::read(head.status, &body?, sent_ms),
         }
     }
+}
+
+/// Whatever is wrong with the token service is no fault of the model's provider; a key that is not taken stays one.
+fn unavailable(failure: Failure) -> Failure {
+    if failure.code == ErrorCode::UpstreamAuthFailed {
+        return failure;
+    }
+    let cause = failure.cause.unwrap_or_default();
+    constant(ErrorCode::UpstreamAuthUnavailable).caused_by(format!("token: {} {cause}", failure.code.as_str()))
 }
 
 /// A lease in use: given back also when the request that holds it is let go.

@@ -70,6 +70,7 @@ pub(crate) fn constant(code: ErrorCode) -> Failure {
         match code {
             ErrorCode::UpstreamRedirect => "The provider answered with a redirect, which the gateway does not follow.",
             ErrorCode::UpstreamAuthFailed => "The provider rejected the stored credential.",
+            ErrorCode::UpstreamAuthUnavailable => "The provider's token service cannot be reached. Try again shortly.",
             ErrorCode::UpstreamTimeout => "The provider timed out.",
             ErrorCode::UpstreamRejected => "The provider rejected the request.",
             ErrorCode::ModelNotFound => "The provider does not know this model.",

@@ -135,7 +135,7 @@ fn sink<'s>(encoder: &'s mut Encoder, note: &'s mut Note, out: &'s mut Vec<u8>) 
             return;
         }
         match &event {
-            Event::Start(_) => {}
+            Event::Start(identity) => note.model = identity.model.as_deref().map(str::to_owned),
             Event::Delta(delta) => {
                 note.content = note.content || delta.has_content();
                 if let Some(native) = delta.finish.as_ref().and_then(|finish| finish.native.as_ref()) {

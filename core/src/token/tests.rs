@@ -166,15 +166,15 @@ fn a_token_that_is_due_serves_while_its_service_is_down() {
     assert_eq!(bench.asked().unwrap(), "a");
     assert_eq!(bench.calls(), 2, "and is not tried again at once");
     bench.world.pass(15 * MINUTE);
-    assert_eq!(bench.asked().unwrap_err(), ErrorCode::UpstreamUnreachable);
+    assert_eq!(bench.asked().unwrap_err(), ErrorCode::UpstreamAuthUnavailable);
 }
 
 #[test]
 fn a_failure_is_not_kept_for_long() {
     let bench = Bench::new();
     for (answer, code, pause) in [
-        (Answer::json(500, "{}"), ErrorCode::UpstreamError, limits::TOKEN_FAILED_MS),
-        (Answer::Fail(HttpError::Connect), ErrorCode::UpstreamUnreachable, limits::TOKEN_FAILED_MS),
+        (Answer::json(500, "{}"), ErrorCode::UpstreamAuthUnavailable, limits::TOKEN_FAILED_MS),
+        (Answer::Fail(HttpError::Connect), ErrorCode::UpstreamAuthUnavailable, limits::TOKEN_FAILED_MS),
         (Answer::json(400, r#"{"errorCode":"BXNIM0415E"}"#), ErrorCode::UpstreamAuthFailed, limits::TOKEN_REJECTED_MS),
     ] {
         bench.world.http().push(answer);
@@ -194,7 +194,7 @@ fn a_failure_is_not_kept_for_long() {
 fn a_service_that_hangs_is_given_up_at_the_end_of_the_lease() {
     let bench = Bench::new();
     bench.world.http().push(Answer::Hang);
-    assert_eq!(bench.asked().unwrap_err(), ErrorCode::UpstreamTimeout);
+    assert_eq!(bench.asked().unwrap_err(), ErrorCode::UpstreamAuthUnavailable);
     assert_eq!(bench.world.now_ms() - T0, limits::TOKEN_LEASE_MS);
 }
 
@@ -208,7 +208,10 @@ fn a_request_without_time_does_not_fail_the_others() {
         Box::pin(bench.ask(50)),
         Box::pin(bench.ask(30_000)),
     ]));
-    assert_eq!(found, vec![Err(ErrorCode::UpstreamTimeout), Err(ErrorCode::UpstreamTimeout), Ok("a".to_owned())]);
+    assert_eq!(
+        found,
+        vec![Err(ErrorCode::UpstreamAuthUnavailable), Err(ErrorCode::UpstreamAuthUnavailable), Ok("a".to_owned())]
+    );
     assert!(bench.world.now_ms() - T0 < 1_000, "nobody waits for a lease that was given back");
     assert_eq!(bench.calls(), 2);
 }

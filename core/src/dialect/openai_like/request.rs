@@ -40,8 +40,8 @@ pub(crate) fn encode_with(request: &Request<'_>, to: &Destination<'_>, head: &[(
     body.effort();
     body.rest();
     body.out.close(b'}');
-    // A server that stops after calls of its own choosing means them; a forced call ends by `stop` at OpenAI too.
-    let free = matches!(request.tool_choice, None | Some(ToolChoice::Auto));
+    // A server that stops after calls means them; only the call of a named tool ends by `stop` at OpenAI too.
+    let free = matches!(request.tool_choice, None | Some(ToolChoice::Auto | ToolChoice::Required));
     let expect = Expect { free_calls: to.kind == ProviderKind::Nim && free, ..Expect::default() };
     Ok(Encoded { body: Bytes::from(body.out.finish()), headers: Vec::new(), drops: body.drops, expect })
 }

@@ -368,7 +368,7 @@ fn only_free_calls_of_nim_end_by_calls() {
     for (kind, choice, want) in [
         (NIM, Value::Null, true),
         (NIM, "auto".into(), true),
-        (NIM, "required".into(), false),
+        (NIM, "required".into(), true),
         (NIM, named, false),
         (NIM, "none".into(), false),
         (CEREBRAS, "auto".into(), false),
