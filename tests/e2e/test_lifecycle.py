@@ -24,6 +24,7 @@ def own(make_gateway):
     return make_gateway(CORS_ALLOW_ORIGINS="https://app.example.com https://other.example.com:8443")
 
 
+@pytest.mark.xdist_group("first steps")
 class TestFirstSteps:
     """In order: an empty deployment, its default tenant, a restart."""
 

@@ -74,7 +74,7 @@ class TestBeforeContent:
     @own(WATSONX)
     def test_a_service_of_tokens_that_fails(self, own_up):
         own_up.account.configure(token_script=[{"status": 500, "repeat": True}])
-        check.error(own_up.api.chat("chat"), 502)
+        check.error(own_up.api.chat("chat"), 502, "upstream_auth_unavailable")
         assert own_up.calls() == []
         own_up.account.configure(token_script=[])
         check.within(10, lambda: check.ok(own_up.api.chat("chat")))

@@ -214,10 +214,8 @@ static MESSAGE: Kind = Tagged(
                         ),
                     ]),
                 ),
-                // OpenAI takes its own message back as it is, so clients append it unchanged.
-                optional("annotations", Free),
                 optional("refusal", Text),
-                // Its own messages come back as they were given out.
+                // OpenAI takes its own message back as it is, so clients append it unchanged.
                 optional("annotations", List(&Free, 0, MANY)),
                 optional("audio", Object(&Shape(&[needed("id", Text)]))),
                 optional("function_call", Object(&CALLED_FUNCTION)),
