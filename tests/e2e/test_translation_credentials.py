@@ -8,7 +8,7 @@ import pytest
 
 from harness import check
 from harness.chat import ask, user
-from harness.providers import ALL, AZURE_TOKEN, AZURE_V1, BEDROCK, BEDROCK_KEY, BEDROCK_SESSION, TYPES, VARIANTS, WATSONX, WATSONX_SPACE, Upstream
+from harness.providers import ALL, AZURE_STRICT, AZURE_TOKEN, AZURE_V1, BEDROCK, BEDROCK_KEY, BEDROCK_SESSION, TYPES, VARIANTS, WATSONX, WATSONX_SPACE, Upstream
 
 
 def on(*kinds):
@@ -52,8 +52,10 @@ def test_variants(up):
     elif up.kind == BEDROCK_SESSION:
         signed = re.search("SignedHeaders=([^,]+)", headers["authorization"])[1].split(";")
         assert "x-amz-security-token" in signed and headers["x-amz-security-token"] == up.account.settings["session_token"]
+    elif up.kind == WATSONX_SPACE:
+        assert "space_id" in up.sent() and "project_id" not in up.sent()
     else:
-        assert up.kind == WATSONX_SPACE and "space_id" in up.sent() and "project_id" not in up.sent()
+        assert up.kind == AZURE_STRICT and headers["api-key"] == up.account.key
 
 
 @on(*ALL)

@@ -7,8 +7,8 @@ import time
 import pytest
 
 from harness import check
-from harness.chat import CLOCK, PIXEL, SCHEMA, WEATHER, ask, file_part, image_part, says, text_part, user
-from harness.providers import ANTHROPIC, AZURE, BEDROCK, CEREBRAS, CLAUDE, NIM, OPENAI, SEED_CLAUDE, TYPES, WATSONX, Upstream
+from harness.chat import AS_SCHEMA, CLOCK, PIXEL, SCHEMA, WEATHER, ask, file_part, image_part, says, text_part, user
+from harness.providers import ANTHROPIC, AZURE, AZURE_STRICT, BEDROCK, CEREBRAS, CLAUDE, NIM, OPENAI, SEED_CLAUDE, TYPES, WATSONX, Upstream
 
 SAID = "Hello from the simulated provider. You said: one two"
 PASSED_ON = [OPENAI, AZURE]
@@ -348,6 +348,23 @@ class TestAzure:
         answer = ask(own_up.api, "thinker", max_tokens=2, temperature=0.3, top_p=0.5)
         assert answer.said.finish == "length"
         assert set(answer.headers["x-gateway-dropped-params"].split(", ")) == {"temperature", "top_p"}
+
+    @both
+    def test_what_it_adds(self, upstreams, streamed):
+        """Who wants OpenAI's shapes only gets nothing else, in any kind of answer."""
+        for members in ({}, {"n": 2}, {"logprobs": True, "top_logprobs": 1}, {"tools": [CLOCK], "tool_choice": "required"}, {"response_format": AS_SCHEMA}, {"messages": [user("refuse:")]}):
+            answers = []
+            for kind in (AZURE, AZURE_STRICT):
+                up = upstreams(kind)
+                up.begin()
+                answers.append(ask(up.api, streamed=streamed, **members))
+                up.judge()
+            free, strict = answers
+            assert "content_filter_results" in json.dumps(free.raw)
+            assert "filter" not in json.dumps(strict.raw), strict.raw
+            for one, other in zip(free.choices, strict.choices, strict=True):
+                assert (one.content, one.refusal, one.called, one.finish) == (other.content, other.refusal, other.called, other.finish)
+            assert free.usage["total_tokens"] == strict.usage["total_tokens"] and free.model == strict.model
 
     @both
     @on(AZURE)

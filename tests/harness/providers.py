@@ -21,6 +21,7 @@ class Kind:
     others: tuple = ()  # further models, called by their id: an id, or (id, capabilities)
     ids: str = "chatcmpl-"  # what ids of chats begin with
     translated: bool = True  # answers name the model as the client did
+    strict: bool = False  # the tenant wants no drops, and OpenAI's shapes only
 
     def __str__(self):
         return self.name
@@ -71,6 +72,7 @@ BEDROCK = Kind(
 BEDROCK_KEY = Kind("bedrock-key", "bedrock", "us.anthropic.claude-sonnet-4-6", embed="amazon.titan-embed-text-v2:0")
 WATSONX = Kind("watsonxai", "watsonxai", "meta-llama/llama-3-3-70b-instruct", "meta-llama/llama-3-3-70b-instruct", "ibm/slate-125m-english-rtrvr-v2", others=("deployment/my-deployment",))
 AZURE_TOKEN = Kind("azure-token", "azure-openai", "my-deployment", "my-instruct", "my-embedding", translated=False)
+AZURE_STRICT = Kind("azure-strict", "azure-openai", "my-deployment", "my-instruct", "my-embedding", translated=False, strict=True)
 BEDROCK_SESSION = Kind("bedrock-session", "bedrock", "us.anthropic.claude-sonnet-4-6", embed="amazon.titan-embed-text-v2:0")
 WATSONX_SPACE = Kind("watsonx-space", "watsonxai", "meta-llama/llama-3-3-70b-instruct", "meta-llama/llama-3-3-70b-instruct", "ibm/slate-125m-english-rtrvr-v2")
 CEREBRAS = Kind("cerebras", "cerebras", "gpt-oss-120b", "llama3.1-8b")
@@ -78,7 +80,7 @@ NIM = Kind("nim", "nim", "meta/llama-3.3-70b-instruct", "meta/llama-3.3-70b-inst
 
 TYPES = [OPENAI, AZURE, ANTHROPIC, BEDROCK, WATSONX, CEREBRAS, NIM]
 # The same types, configured in another way.
-VARIANTS = [AZURE_V1, AZURE_TOKEN, BEDROCK_KEY, BEDROCK_SESSION, WATSONX_SPACE]
+VARIANTS = [AZURE_V1, AZURE_TOKEN, AZURE_STRICT, BEDROCK_KEY, BEDROCK_SESSION, WATSONX_SPACE]
 ALL = TYPES + VARIANTS
 COMPLETES = [kind for kind in TYPES if kind.complete]
 EMBEDS = [kind for kind in TYPES if kind.embed]
@@ -99,7 +101,7 @@ class Upstream:
     @classmethod
     def make(cls, kind, gateway, sim, **fields):
         account, data = kind.account(sim)
-        tenant = gateway.tenant(**fields)
+        tenant = gateway.tenant(**({"strict_parameters": True} if kind.strict else {}), **fields)
         provider = tenant.provider(type=kind.type, **data)
         for alias in ("chat", "complete", "embed"):
             if id := getattr(kind, alias):
