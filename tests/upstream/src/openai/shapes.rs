@@ -214,8 +214,6 @@ static MESSAGE: Kind = Tagged(
                         ),
                     ]),
                 ),
-                // OpenAI takes its own message back as it is, so clients append it unchanged.
-                optional("annotations", Free),
                 optional("refusal", Text),
                 // Its own messages come back as they were given out.
                 optional("annotations", List(&Free, 0, MANY)),
