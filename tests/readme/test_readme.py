@@ -467,6 +467,14 @@ def test_every_provider_field_is_listed():
     assert {name for row in rows(section("Provision")) for name in re.findall(r"`([a-z-]+)`", row[0])} == types
 
 
+def test_every_capability_is_listed():
+    overrides = code("core/src/model/capabilities.rs").split("pub struct Overrides")[1].split("\n}")[0]
+    known = set(re.findall(r"^    pub (\w+): Option<", overrides, re.M))
+    table = section("What each provider does with a request").split("| member of `capabilities`")[1]
+    listed = {name for row in rows("| member" + table) for name in re.findall(r"`(\w+)`", row[0])}
+    assert known and listed == known
+
+
 def numbers():
     consts = re.findall(r"pub const (\w+): \w+ = ([\d_ *<]+);", code("core/src/limits.rs"))
     return {name: eval(value) for name, value in consts}  # noqa: S307 (digits and operators only)
@@ -494,6 +502,12 @@ LIMITS = [
     ("line; event of a provider's stream | 1 MiB; 4 MiB", {"SSE_LINE_BYTES": MIB, "SSE_EVENT_BYTES": 4 * MIB}),
     ("held back before a stream's first content | 4 MiB", {"HELD_BACK_BYTES": 4 * MIB}),
     ("a provider's error message passed on | 512 bytes", {"UPSTREAM_MESSAGE_BYTES": 512}),
+    ("capabilities of a model | 4 KiB", {"CAPABILITIES_BYTES": 4 * KIB}),
+    ("frame of an AWS event stream | 4 MiB", {"EVENT_STREAM_PAYLOAD_BYTES": 4 * MIB}),
+    ("images fetched for a request; each | 20; 3,840 KiB, 10 s", {"FETCHED_IMAGES": 20, "FETCHED_IMAGE_BYTES": 3840 * KIB, "FETCH_IMAGE_MS": 10 * SECOND}),
+    ("calls at once for one request | 4", {"CALLS_AT_ONCE": 4}),
+    ("inputs of an embeddings request | 2,048", {"INPUTS": 2048}),
+    ("prompts of a completion on watsonx.ai | 100", {"PROMPT_CALLS": 100}),
 ]
 
 
