@@ -212,7 +212,7 @@ impl OutputConfig<'_> {
 #[derive(Serialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub(super) enum Format<'a> {
-    JsonSchema { schema: &'a RawValue },
+    JsonSchema { schema: Cow<'a, RawValue> },
 }
 
 /// `metadata`.

@@ -414,3 +414,17 @@ fn thinking_that_no_claude_can_have_made_is_left_out_and_named() {
         assert_eq!(body["thinking"].is_null(), dropped.contains("effort"), "{blocks}");
     }
 }
+
+#[test]
+fn the_schema_of_an_answer_is_closed_that_of_a_tool_is_not() {
+    let open = json!({"type": "object", "properties": {"a": {"type": "array", "items": {"properties": {}}}}});
+    let closed = json!({"type": "object", "additionalProperties": false, "properties": {"a": {"type": "array",
+        "items": {"properties": {}, "additionalProperties": false}}}});
+    let format = json!({"type": "json_schema", "json_schema": {"name": "a", "schema": open}});
+    let tools = json!([{"type": "function", "function": {"name": "f", "parameters": open}}]);
+    let (body, _) = encode(SONNET, &json!({"response_format": format, "tools": tools}), &Value::Null);
+    assert_eq!(body["output_config"]["format"], json!({"type": "json_schema", "schema": closed}));
+    assert_eq!(body["tools"][0]["input_schema"], open);
+    let (body, _) = encode(OLDER, &json!({"response_format": format}), &Value::Null);
+    assert_eq!(body["tools"][0]["input_schema"], open);
+}

@@ -445,3 +445,17 @@ fn thinking_that_no_claude_can_have_made_is_left_out_and_named() {
         assert_eq!(dropped.join(", "), drops.replace("both", "messages.thinking_blocks, reasoning_effort"), "{block}");
     }
 }
+
+#[test]
+fn the_schema_of_claudes_answer_is_closed() {
+    let format = json!({"type": "json_schema", "json_schema": {"name": "a", "schema": {"type": "object"}}});
+    for (model, want) in [
+        (CLAUDE, r#"{"additionalProperties":false,"type":"object"}"#),
+        ("openai.gpt-oss-120b-1:0", r#"{"type":"object"}"#),
+    ] {
+        let said = json!({"structured_output": true});
+        let body = body_of(&encode(model, &said, &front(&json!({"response_format": format}))).unwrap());
+        let schema = &body["outputConfig"]["textFormat"]["structure"]["jsonSchema"]["schema"];
+        assert_eq!(schema, want, "{model}");
+    }
+}
