@@ -192,7 +192,7 @@ pub(crate) fn within(bytes: &[u8], limit: usize) -> Result<(), JsonError> {
 }
 
 /// What follows the string whose opening quote was just read.
-fn after_string(mut rest: &[u8]) -> Option<&[u8]> {
+pub(crate) fn after_string(mut rest: &[u8]) -> Option<&[u8]> {
     loop {
         let at = memchr::memchr2(b'"', b'\\', rest)?;
         let (found, tail) = rest.get(at..)?.split_first()?;

@@ -93,17 +93,20 @@ pub(crate) fn tokens(text: &str) -> Option<u64> {
 impl Usage {
     /// Reads OpenAI's `usage`; `None` when it is `null`, no object, or without usable numbers.
     pub(crate) fn from_openai(json: &str) -> Option<Self> {
-        let raw: OpenAiUsage<'_> = serde_json::from_str(json).ok()?;
+        // Serde would read arrays too.
+        let object = |json: &str| json.trim_start().starts_with('{');
+        let raw: OpenAiUsage<'_> = object(json).then(|| serde_json::from_str(json).ok()).flatten()?;
         let count = |raw: Option<&serde_json::value::RawValue>| raw.and_then(|raw| tokens(raw.get()));
         let details = |raw: Option<&serde_json::value::RawValue>, pick: fn(&Details<'_>) -> Option<u64>| {
+            let raw = raw.filter(|raw| object(raw.get()));
             raw.and_then(|r| serde_json::from_str::<Details<'_>>(r.get()).ok()).as_ref().and_then(pick)
         };
         Some(Self {
             input_tokens: count(raw.prompt_tokens)?,
             output_tokens: count(raw.completion_tokens).unwrap_or(0),
-            cache_read_tokens: details(raw.prompt_tokens_details, |d| d.cached_tokens?.get().parse().ok()),
-            cache_write_tokens: details(raw.prompt_tokens_details, |d| d.cache_write_tokens?.get().parse().ok()),
-            reasoning_tokens: details(raw.completion_tokens_details, |d| d.reasoning_tokens?.get().parse().ok()),
+            cache_read_tokens: details(raw.prompt_tokens_details, |d| tokens(d.cached_tokens?.get())),
+            cache_write_tokens: details(raw.prompt_tokens_details, |d| tokens(d.cache_write_tokens?.get())),
+            reasoning_tokens: details(raw.completion_tokens_details, |d| tokens(d.reasoning_tokens?.get())),
         })
     }
 }
@@ -133,8 +136,13 @@ mod tests {
             r#"{"prompt_tokens":-1}"#,
             r#"{"prompt_tokens":1e3}"#,
             r#"{"prompt_tokens":9999999999999}"#,
+            r#"[1,2,null,null]"#,
         ] {
             assert_eq!(Usage::from_openai(odd), None, "{odd}");
+        }
+        for odd in ["[1,2,3]", "5", r#"{"cached_tokens":18446744073709551615}"#, r#"{"cached_tokens":"1"}"#] {
+            let usage = format!(r#"{{"prompt_tokens":8,"prompt_tokens_details":{odd}}}"#);
+            assert_eq!(Usage::from_openai(&usage), Some(Usage { input_tokens: 8, ..Usage::default() }), "{odd}");
         }
     }
 

@@ -20,7 +20,7 @@ use crate::provider::{ProviderKind, Settings};
 pub(crate) use drops::{Drops, Fate, unsupported};
 pub(crate) use media::{DataUrl, ImageKind, Inlined, data_url};
 pub(crate) use request::{
-    CacheControl, Content, Effort, Format, Message, Part, PartKind, Request, Role, Tool, ToolCall, ToolChoice,
+    CacheControl, Content, Effort, Format, Message, Part, PartKind, Request, Role, Thought, Tool, ToolCall, ToolChoice,
     says_nothing,
 };
 pub(crate) use response::{Answer, Choice, Expect, Finish, FinishReason, Identity, JSON_TOOL, Thinking, ToolUse};

@@ -5,7 +5,7 @@ use std::borrow::Cow;
 use serde_json::Number;
 use serde_json::value::RawValue;
 
-use crate::json::Object;
+use crate::json::{self, Object};
 
 /// A chat request. Absent and `null` are the same.
 #[derive(Debug)]
@@ -91,6 +91,35 @@ pub(crate) struct Message<'a> {
     pub thinking: Vec<&'a RawValue>,
     /// Ask to cache up to the end of this message (extension `cache_control` on the message).
     pub cache: Option<CacheControl>,
+}
+
+/// A thinking block as Claude makes it; texts are raw JSON strings.
+/// <https://platform.claude.com/docs/en/build-with-claude/extended-thinking>
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Thought<'a> {
+    /// Thinking that is shown; its text may be empty.
+    Shown {
+        /// What was thought.
+        text: &'a RawValue,
+        /// Shows that it was.
+        signature: &'a RawValue,
+    },
+    /// Thinking that is hidden in its data.
+    Redacted(&'a RawValue),
+}
+
+impl<'a> Thought<'a> {
+    /// Reads a block; `None` if Claude cannot have made it, or its signature was lost: it would be refused.
+    pub(crate) fn read(raw: &'a RawValue) -> Option<Self> {
+        let block = json::object(raw.get().as_bytes()).ok()?;
+        let text = |name: &str| block.get(name).filter(|raw| raw.get().starts_with('"'));
+        let some = |name: &str| text(name).filter(|raw| raw.get() != "\"\"");
+        match text("type")?.get() {
+            "\"thinking\"" => Some(Self::Shown { text: text("thinking")?, signature: some("signature")? }),
+            "\"redacted_thinking\"" => some("data").map(Self::Redacted),
+            _ => None,
+        }
+    }
 }
 
 /// What a message says.

@@ -12,4 +12,5 @@ pub(crate) mod nim_embeddings;
 pub(crate) mod openai_chat;
 pub(crate) mod openai_completions;
 pub(crate) mod openai_like;
+pub(crate) mod schema;
 pub(crate) mod watsonx;

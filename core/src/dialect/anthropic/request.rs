@@ -16,6 +16,7 @@ use super::wire::{self, Body, Cache, Choice, Metadata, OutputConfig, Thinking};
 use crate::chat::{
     CacheControl, Destination, Drops, Effort, Encoded, Expect, Fate, Format, JSON_TOOL, Request, ToolChoice,
 };
+use crate::dialect::schema::closed;
 use crate::error::{ErrorCode, Failure, Outcome};
 use crate::json::{self, Edit};
 use crate::model::{AnthropicVersion, Capabilities, ThinkingForm};
@@ -70,7 +71,13 @@ pub(crate) fn encode_request<'r>(request: &'r Request<'r>, to: &Destination<'r>)
     let mut output_config = OutputConfig::default();
     match answer {
         Form::Free => {}
-        Form::Schema(schema) => output_config.format = Some(wire::Format::JsonSchema { schema }),
+        Form::Schema(schema) => {
+            let schema = match closed(schema.get()) {
+                Cow::Borrowed(_) => Cow::Borrowed(schema),
+                Cow::Owned(json) => made(json)?,
+            };
+            output_config.format = Some(wire::Format::JsonSchema { schema });
+        }
         Form::Tool { name, description, schema } => {
             let input_schema = object_schema(Some(schema))?;
             let description = description.filter(|text| !text.is_empty()).or(Some(JSON_DESCRIPTION));
@@ -244,9 +251,6 @@ fn tools<'r>(
 
 /// A schema whose root says that it is an object, which the API insists on.
 fn object_schema(schema: Option<&RawValue>) -> Outcome<Cow<'_, RawValue>> {
-    let made = |json: String| {
-        RawValue::from_string(json).map(Cow::Owned).map_err(|_| Failure::internal("a schema cannot be written"))
-    };
     let Some(raw) = schema else { return made(r#"{"type":"object","properties":{}}"#.to_owned()) };
     let root: wire::Kind<'_> = serde_json::from_str(raw.get()).unwrap_or_default();
     if root.kind.is_some() {
@@ -258,6 +262,11 @@ fn object_schema(schema: Option<&RawValue>) -> Outcome<Cow<'_, RawValue>> {
     }
     let keep = |name: &str, _: &RawValue| if name == "type" { Edit::Drop } else { Edit::Keep };
     made(String::from_utf8(json::rewrite(&object, keep, &[("type", "\"object\"")])).unwrap_or_default())
+}
+
+/// A schema that was written anew.
+fn made<'r>(json: String) -> Outcome<Cow<'r, RawValue>> {
+    RawValue::from_string(json).map(Cow::Owned).map_err(|_| Failure::internal("a schema cannot be written"))
 }
 
 fn tool_choice<'r>(

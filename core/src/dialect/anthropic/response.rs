@@ -65,7 +65,7 @@ pub(crate) fn decode_response<'a>(body: &'a [u8], expect: &Expect) -> Result<Ans
     let finish = finish(&stop_reason, json.is_some() && tools.is_empty());
     let refusal = explanation(wire.stop_details).filter(|_| finish.reason == FinishReason::ContentFilter);
     let mut tally = Tally::default();
-    if let Some(usage) = &wire.usage {
+    if let Some(usage) = wire.usage {
         tally.report(usage);
     }
     let choice = Choice {

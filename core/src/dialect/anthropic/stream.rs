@@ -130,11 +130,11 @@ impl Decoder {
                 let message: Answer<'_> =
                     serde_json::from_str(message.get()).map_err(|_| protocol("a message is no object"))?;
                 self.start(Identity { model: message.model.map(|model| model.0), ..Identity::default() }, emit);
-                self.count(message.usage.as_ref(), emit);
+                self.count(message.usage, emit);
                 Ok(())
             }
             Some("message_delta") => {
-                self.count(event.usage.as_ref(), emit);
+                self.count(event.usage, emit);
                 if let Some(reason) = event.delta.as_ref().and_then(|piece| piece.stop_reason.as_ref()) {
                     self.stop(&reason.0, event.delta.as_ref().and_then(|piece| piece.stop_details), emit);
                 }
@@ -170,7 +170,7 @@ impl Decoder {
         self.state == State::Within
     }
 
-    fn count(&mut self, usage: Option<&super::wire::Counts<'_>>, emit: &mut impl FnMut(Event<'_>)) {
+    fn count(&mut self, usage: Option<&RawValue>, emit: &mut impl FnMut(Event<'_>)) {
         let Some(usage) = usage else { return };
         self.tally.report(usage);
         if let Some(usage) = self.tally.usage() {

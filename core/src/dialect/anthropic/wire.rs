@@ -212,7 +212,7 @@ impl OutputConfig<'_> {
 #[derive(Serialize)]
 #[serde(tag = "type", rename_all = "snake_case")]
 pub(super) enum Format<'a> {
-    JsonSchema { schema: &'a RawValue },
+    JsonSchema { schema: Cow<'a, RawValue> },
 }
 
 /// `metadata`.
@@ -262,7 +262,7 @@ object! {
         delta = "delta": Piece<'a>,
         block = "content_block": &'a RawValue,
         message = "message": &'a RawValue,
-        usage = "usage": Counts<'a>,
+        usage = "usage": &'a RawValue,
         error = "error": &'a RawValue,
     }
 }
@@ -293,7 +293,7 @@ object! {
         content = "content": Vec<&'a RawValue>,
         stop_reason = "stop_reason": Text<'a>,
         stop_details = "stop_details": &'a RawValue,
-        usage = "usage": Counts<'a>,
+        usage = "usage": &'a RawValue,
         error = "error": &'a RawValue,
     }
 }
@@ -388,8 +388,9 @@ pub(super) struct Tally {
 const ABSURD: u64 = 1 << 40;
 
 impl Tally {
-    /// Takes a report.
-    pub(super) fn report(&mut self, counts: &Counts<'_>) {
+    /// Takes a report. One of another type reports nothing.
+    pub(super) fn report(&mut self, usage: &RawValue) {
+        let counts: Counts<'_> = serde_json::from_str(usage.get()).unwrap_or_default();
         let set = |place: &mut Option<u64>, raw: Option<&RawValue>| {
             let count = raw.and_then(|raw| raw.get().parse().ok()).filter(|count| *count < ABSURD);
             *place = count.or(*place);

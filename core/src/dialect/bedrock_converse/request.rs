@@ -6,6 +6,8 @@ mod messages;
 mod names;
 mod tools;
 
+use std::borrow::Cow;
+
 use bytes::Bytes;
 use serde_json::value::RawValue;
 use serde_json::{Map, Number, Value};
@@ -14,6 +16,7 @@ use self::names::Names;
 use self::tools::Plan;
 use super::wire::Json;
 use crate::chat::{Destination, Drops, Effort, Encoded, Expect, Fate, Format, Request};
+use crate::dialect::schema::closed;
 use crate::error::{ErrorCode, Failure, Outcome};
 use crate::json;
 use crate::model::{Family, ThinkingForm};
@@ -42,7 +45,7 @@ pub(crate) fn encode_request(request: &Request<'_>, to: &Destination<'_>) -> Out
     inference(&mut body, request, to, &thinking, &mut drops);
     tools::write(&mut body, request, to, &names, &plan, &mut drops);
     additional(&mut body, request, to, &thinking, &mut drops)?;
-    output(&mut body, &plan, &thinking);
+    output(&mut body, &plan, to, &thinking);
     if let Some(tier) = request.service_tier.as_deref() {
         if matches!(tier, "flex" | "priority" | "default") {
             body.name("serviceTier").raw("{").name("type").string(tier).raw("}");
@@ -259,7 +262,7 @@ fn additional(
 }
 
 /// Writes `outputConfig`: the effort, and the schema of the answer.
-fn output(body: &mut Json, plan: &Plan<'_>, thinking: &Thinking) {
+fn output(body: &mut Json, plan: &Plan<'_>, to: &Destination<'_>, thinking: &Thinking) {
     let mut config = Json::default();
     if let Thinking::Adaptive(effort) = thinking {
         config.name("effort").string(effort);
@@ -267,7 +270,13 @@ fn output(body: &mut Json, plan: &Plan<'_>, thinking: &Thinking) {
     if let Some(Format::JsonSchema { name, description, schema: Some(schema), .. }) = plan.native_format {
         config.name("textFormat").raw("{").name("type").plain("json_schema").name("structure").raw("{");
         // The schema is a string here: https://github.com/BerriAI/litellm/issues/9351
-        config.name("jsonSchema").raw("{").name("schema").string(&compact(schema.get())).name("name").string(name);
+        let mut schema = compact(schema.get());
+        if to.can.family == Family::Claude
+            && let Cow::Owned(closed) = closed(&schema)
+        {
+            schema = closed;
+        }
+        config.name("jsonSchema").raw("{").name("schema").string(&schema).name("name").string(name);
         if let Some(description) = description.as_deref().filter(|text| !text.is_empty()) {
             config.name("description").string(description);
         }

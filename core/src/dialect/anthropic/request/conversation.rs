@@ -5,8 +5,8 @@ use std::borrow::Cow;
 
 use serde_json::value::RawValue;
 
-use super::super::wire::{Block, Cache, Content, Kind, Side, Source, Turn};
-use crate::chat::{self, CacheControl, DataUrl, Destination, Drops, Message, Part, PartKind, Request, Role};
+use super::super::wire::{Block, Cache, Content, Side, Source, Turn};
+use crate::chat::{self, CacheControl, DataUrl, Destination, Drops, Message, Part, PartKind, Request, Role, Thought};
 use crate::error::{ErrorCode, Failure, Outcome};
 use crate::json::{self, Edit};
 use crate::limits;
@@ -115,7 +115,7 @@ impl<'r> Conversation<'r> {
                 self.speech(Side::User, message)?.results.extend(result);
             }
             Role::Assistant => {
-                let mut blocks = thinking(message, to, drops)?;
+                let mut blocks = thinking(message, to, drops);
                 blocks.append(&mut texts(message)?);
                 if let Some(refusal) = message.refusal.as_deref().filter(|text| !blank(text)) {
                     blocks.push(Block::Text { text: refusal.into(), cache_control: None });
@@ -310,27 +310,23 @@ fn arguments(text: &str) -> Option<&RawValue> {
 }
 
 /// Thinking blocks of an earlier answer, in the bytes in which they were given out but for the `index` of a stream.
-fn thinking<'r>(message: &'r Message<'r>, to: &Destination<'r>, drops: &mut Drops) -> Outcome<Vec<Block<'r>>> {
+fn thinking<'r>(message: &'r Message<'r>, to: &Destination<'r>, drops: &mut Drops) -> Vec<Block<'r>> {
     if message.thinking.is_empty() {
         if message.reasoning.is_some() {
             drops.note("messages.reasoning_content");
         }
-        return Ok(Vec::new());
+        return Vec::new();
     }
     if to.can.thinking == ThinkingForm::None {
         drops.note("messages.thinking_blocks");
-        return Ok(Vec::new());
+        return Vec::new();
     }
-    let block = |(at, raw): (usize, &'r &'r RawValue)| {
-        let kind: Kind<'_> = serde_json::from_str(raw.get()).unwrap_or_default();
-        if !matches!(kind.kind.as_ref().map(|kind| &*kind.0), Some("thinking" | "redacted_thinking")) {
-            let place = format!("messages[{}].thinking_blocks[{at}]", message.at);
-            let text = format!("'{place}' must have the type 'thinking' or 'redacted_thinking'.");
-            return Err(Failure::invalid(place, text));
-        }
-        Ok(Block::Thinking(without_index(raw)))
-    };
-    message.thinking.iter().enumerate().map(block).collect()
+    let made = message.thinking.iter().filter(|raw| Thought::read(raw).is_some());
+    let blocks: Vec<Block<'r>> = made.map(|raw| Block::Thinking(without_index(raw))).collect();
+    if blocks.len() < message.thinking.len() {
+        drops.note("messages.thinking_blocks");
+    }
+    blocks
 }
 
 fn without_index(raw: &RawValue) -> Cow<'_, RawValue> {

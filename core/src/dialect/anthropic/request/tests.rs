@@ -206,14 +206,6 @@ fn what_cannot_be_honoured_is_refused() {
             content,
             "messages[0].content[0]",
         ),
-        (
-            &json!([{"role": "user", "content": "x"},
-                {"role": "assistant", "content": "y", "thinking_blocks": [{"type": "tool_use"}]}]),
-            json!({}),
-            json!({}),
-            ErrorCode::InvalidRequest,
-            "messages[1].thinking_blocks[0]",
-        ),
     ] {
         let mut front = json!({"model": "m", "messages": messages});
         for (name, value) in rest.as_object().unwrap() {
@@ -391,4 +383,48 @@ fn the_tool_for_a_format_has_a_name_of_its_own() {
             (&json!(want), &json!({"type": "object", "properties": {}}))
         );
     }
+}
+
+#[test]
+fn thinking_that_no_claude_can_have_made_is_left_out_and_named() {
+    let good = json!({"type": "thinking", "thinking": "", "signature": "S"});
+    let hidden = json!({"type": "redacted_thinking", "data": "E"});
+    for (blocks, want, dropped) in [
+        (json!([good, hidden]), json!([good, hidden]), ""),
+        (json!([{"type": "thinking"}, good]), json!([good]), "messages.thinking_blocks"),
+        (json!([{"type": "thinking", "thinking": "x"}]), json!([]), "reasoning"),
+        (json!([{"type": "thinking", "thinking": "x", "signature": ""}]), json!([]), "reasoning"),
+        (json!([{"type": "thinking", "thinking": "x", "signature": 5}]), json!([]), "reasoning"),
+        (json!([{"type": "thinking", "thinking": null, "signature": "S"}]), json!([]), "reasoning"),
+        (json!([{"type": "redacted_thinking"}]), json!([]), "reasoning"),
+        (json!([{"type": "redacted_thinking", "data": {}}]), json!([]), "reasoning"),
+        (json!([{"type": "tool_use", "thinking": "x", "signature": "S", "data": "E"}]), json!([]), "reasoning"),
+        (json!([{"thinking": "x", "signature": "S", "data": "E"}]), json!([]), "reasoning"),
+    ] {
+        let call = json!({"id": "t", "type": "function", "function": {"name": "f", "arguments": "{}"}});
+        let rest = json!({"reasoning_effort": "low", "messages": [{"role": "user", "content": "x"},
+            {"role": "assistant", "reasoning_content": "x", "thinking_blocks": blocks, "tool_calls": [call]},
+            {"role": "tool", "tool_call_id": "t", "content": "1"}]});
+        let (body, drops) = encode(HAIKU, &rest, &Value::Null);
+        let said = body["messages"][1]["content"].as_array().unwrap();
+        assert_eq!(json!(said[..said.len() - 1]), want, "{blocks}");
+        // Without its thinking the last call does not let a model of budgets go on thinking.
+        let dropped = dropped.replace("reasoning", "messages.thinking_blocks, reasoning_effort");
+        assert_eq!(drops, dropped, "{blocks}");
+        assert_eq!(body["thinking"].is_null(), dropped.contains("effort"), "{blocks}");
+    }
+}
+
+#[test]
+fn the_schema_of_an_answer_is_closed_that_of_a_tool_is_not() {
+    let open = json!({"type": "object", "properties": {"a": {"type": "array", "items": {"properties": {}}}}});
+    let closed = json!({"type": "object", "additionalProperties": false, "properties": {"a": {"type": "array",
+        "items": {"properties": {}, "additionalProperties": false}}}});
+    let format = json!({"type": "json_schema", "json_schema": {"name": "a", "schema": open}});
+    let tools = json!([{"type": "function", "function": {"name": "f", "parameters": open}}]);
+    let (body, _) = encode(SONNET, &json!({"response_format": format, "tools": tools}), &Value::Null);
+    assert_eq!(body["output_config"]["format"], json!({"type": "json_schema", "schema": closed}));
+    assert_eq!(body["tools"][0]["input_schema"], open);
+    let (body, _) = encode(OLDER, &json!({"response_format": format}), &Value::Null);
+    assert_eq!(body["tools"][0]["input_schema"], open);
 }

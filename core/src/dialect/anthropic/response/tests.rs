@@ -262,3 +262,21 @@ fn noise_is_refused_and_nothing_worse() {
     }
     assert!(good > 1000 && bad > 1000, "{good} {bad}");
 }
+
+#[test]
+fn odd_usage_counts_as_not_reported() {
+    for (usage, want) in [
+        ("[]", None),
+        (r#""x""#, None),
+        ("5", None),
+        ("null", None),
+        ("{}", None),
+        (r#"[1,2,3,4,{}]"#, None),
+        (r#"{"input_tokens":"x","output_tokens":[]}"#, None),
+        (r#"{"input_tokens":3,"output_tokens":{},"output_tokens_details":[7],"cache_read_input_tokens":-1}"#, Some(3)),
+    ] {
+        let body = format!(r#"{{"content":[{{"type":"text","text":"x"}}],"stop_reason":"end_turn","usage":{usage}}}"#);
+        let answer = decode_response(body.as_bytes(), &Expect::default()).unwrap();
+        assert_eq!(answer.usage.map(|usage| usage.input_tokens), want, "{usage}");
+    }
+}

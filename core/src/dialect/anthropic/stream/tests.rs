@@ -394,3 +394,17 @@ fn noise_is_refused_and_nothing_worse() {
     }
     assert!(ends.iter().all(|count| *count > 100), "{ends:?}");
 }
+
+#[test]
+fn odd_usage_counts_as_not_reported() {
+    for usage in
+        [json!([]), json!("x"), json!([1, 2, 3, 4]), json!({}), json!({"input_tokens": [], "output_tokens": "x"})]
+    {
+        let mut start = start();
+        start["message"]["usage"] = usage.clone();
+        let mut stop = stop("end_turn");
+        stop["usage"] = usage;
+        let want = ["start claude-x", "role", r#"text "x""#, "finish stop", "done"];
+        check(Expect::default(), &[start, text("x"), stop, over()], &want);
+    }
+}

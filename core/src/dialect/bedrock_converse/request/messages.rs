@@ -1,16 +1,15 @@
 //! The conversation: system texts, and turns of user and model that take turns.
 
-use serde::Deserialize;
 use serde_json::value::RawValue;
 
 use super::content_refused;
 use super::documents::{self, Titles};
 use super::names::{self, Names};
 use crate::chat::{
-    CacheControl, Content, DataUrl, Destination, Drops, ImageKind, Message, Part, PartKind, Request, Role, ToolCall,
-    data_url,
+    CacheControl, Content, DataUrl, Destination, Drops, ImageKind, Message, Part, PartKind, Request, Role, Thought,
+    ToolCall, data_url,
 };
-use crate::dialect::bedrock_converse::wire::{Json, object_of};
+use crate::dialect::bedrock_converse::wire::Json;
 use crate::error::{ErrorCode, Failure, Outcome};
 use crate::json;
 use crate::limits;
@@ -71,10 +70,12 @@ pub(super) fn write(
     Ok(())
 }
 
-/// Whether the model's last turn calls tools and does not say what it thought: with a budget that is refused.
+/// Whether the model's last turn calls tools and does not begin with its thinking: with a budget that is refused.
 pub(super) fn lacks_thinking(request: &Request<'_>) -> bool {
     let last = request.messages.iter().rev().find(|message| message.role == Role::Assistant);
-    last.is_some_and(|message| !message.tool_calls.is_empty() && message.thinking.is_empty())
+    last.is_some_and(|message| {
+        !message.tool_calls.is_empty() && !message.thinking.iter().any(|raw| Thought::read(raw).is_some())
+    })
 }
 
 /// Marks the end of what was just written, unless it is marked; noted if the model does not cache. Nova knows no times to live.
@@ -391,28 +392,19 @@ impl Turns<'_, '_> {
             self.drops.note("messages.thinking_blocks");
             return;
         }
-        #[derive(Deserialize)]
-        struct Block<'a> {
-            #[serde(borrow)]
-            thinking: Option<&'a RawValue>,
-            #[serde(borrow)]
-            signature: Option<&'a RawValue>,
-            #[serde(borrow)]
-            data: Option<&'a RawValue>,
-        }
-        let string = |raw: Option<&'_ RawValue>| raw.map(|raw| raw.get().to_owned()).filter(|s| s.starts_with('"'));
         for raw in &message.thinking {
-            let Some(block) = object_of::<Block<'_>>(raw) else { continue };
-            if let Some(data) = string(block.data) {
-                let json = self.block(Side::Model, What::Other);
-                json.raw("{").name("reasoningContent").raw("{").name("redactedContent").raw(&data).raw("}}");
-            } else if let Some(signature) = string(block.signature) {
-                // The text may be hidden, but its member must be there.
-                let text = string(block.thinking).unwrap_or_else(|| "\"\"".to_owned());
-                let json = self.block(Side::Model, What::Other);
-                json.raw("{").name("reasoningContent").raw("{").name("reasoningText").raw("{");
-                json.name("text").raw(&text).name("signature").raw(&signature).raw("}}}");
-            }
+            let Some(thought) = Thought::read(raw) else {
+                self.drops.note("messages.thinking_blocks");
+                continue;
+            };
+            let json = self.block(Side::Model, What::Other).raw("{").name("reasoningContent").raw("{");
+            match thought {
+                Thought::Redacted(data) => json.name("redactedContent").raw(data.get()).raw("}}"),
+                Thought::Shown { text, signature } => {
+                    json.name("reasoningText").raw("{").name("text").raw(text.get());
+                    json.name("signature").raw(signature.get()).raw("}}}")
+                }
+            };
         }
     }
 

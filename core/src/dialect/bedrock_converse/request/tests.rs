@@ -416,3 +416,46 @@ fn schemas_are_made_to_fit() {
         assert_eq!((&spec["inputSchema"]["json"], &spec["strict"]), (&want, &json!(true)));
     }
 }
+
+#[test]
+fn thinking_that_no_claude_can_have_made_is_left_out_and_named() {
+    let good = json!({"type": "thinking", "thinking": "", "signature": "S"});
+    for (block, want, drops) in [
+        (good, json!({"reasoningText": {"text": "", "signature": "S"}}), ""),
+        (json!({"type": "redacted_thinking", "data": "E", "thinking": 1}), json!({"redactedContent": "E"}), ""),
+        (json!({"type": "thinking"}), Value::Null, "both"),
+        (json!({"type": "thinking", "signature": "S"}), Value::Null, "both"),
+        (json!({"type": "thinking", "thinking": "x"}), Value::Null, "both"),
+        (json!({"type": "thinking", "thinking": "x", "signature": ""}), Value::Null, "both"),
+        (json!({"type": "thinking", "data": "E"}), Value::Null, "both"),
+        (json!({"type": "redacted_thinking", "data": 5}), Value::Null, "both"),
+        (json!({"type": "x", "thinking": "x", "signature": "S", "data": "E"}), Value::Null, "both"),
+        (json!({"thinking": "x", "signature": "S", "data": "E"}), Value::Null, "both"),
+    ] {
+        let mut call = call("{}");
+        call["thinking_blocks"] = json!([block]);
+        let front = front(&json!({"reasoning_effort": "low", "max_tokens": 5000, "messages": [
+            {"role": "user", "content": "x"}, call, {"role": "tool", "tool_call_id": "t", "content": "1"}]}));
+        let encoded = encode("anthropic.claude-haiku-4-5", &json!({}), &front).unwrap();
+        let body = body_of(&encoded);
+        assert_eq!(body["messages"][1]["content"][0]["reasoningContent"], want, "{block}");
+        assert_eq!(body["additionalModelRequestFields"].is_null(), drops == "both", "{block}");
+        let mut dropped: Vec<String> = encoded.drops.header().split(", ").map(str::to_owned).collect();
+        dropped.sort();
+        assert_eq!(dropped.join(", "), drops.replace("both", "messages.thinking_blocks, reasoning_effort"), "{block}");
+    }
+}
+
+#[test]
+fn the_schema_of_claudes_answer_is_closed() {
+    let format = json!({"type": "json_schema", "json_schema": {"name": "a", "schema": {"type": "object"}}});
+    for (model, want) in [
+        (CLAUDE, r#"{"additionalProperties":false,"type":"object"}"#),
+        ("openai.gpt-oss-120b-1:0", r#"{"type":"object"}"#),
+    ] {
+        let said = json!({"structured_output": true});
+        let body = body_of(&encode(model, &said, &front(&json!({"response_format": format}))).unwrap());
+        let schema = &body["outputConfig"]["textFormat"]["structure"]["jsonSchema"]["schema"];
+        assert_eq!(schema, want, "{model}");
+    }
+}

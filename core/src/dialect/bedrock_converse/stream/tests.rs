@@ -213,3 +213,13 @@ fn arbitrary_payloads_do_no_harm() {
         events(&Expect { json_tool, no_tools: round % 3 == 0, renamed: Vec::new(), ..Expect::default() }, [&*bytes]);
     }
 }
+
+#[test]
+fn odd_usage_counts_as_not_reported() {
+    for usage in
+        [json!([]), json!([1, 2, 3, 4]), json!("x"), json!({}), json!({"inputTokens": [], "outputTokens": "x"})]
+    {
+        let metadata = event("metadata", &json!({"usage": usage}));
+        assert_eq!(sum(&Expect::default(), &[text("x"), stop("end_turn"), metadata]).3, ends("stop"), "{usage}");
+    }
+}

@@ -232,3 +232,14 @@ fn the_number_of_choices_and_calls_is_bounded() {
         );
     }
 }
+
+#[test]
+fn odd_usage_counts_as_not_reported() {
+    let (text, stop) = (chunk(r#""content":"x""#, "null"), chunk("", r#""stop""#));
+    for usage in ["[]", "[1,2,{},{}]", r#""x""#, "5", "null", "{}", r#"{"prompt_tokens":"x","completion_tokens":{}}"#] {
+        let usage = format!(r#"{{"id":"c","choices":[],"usage":{usage}}}"#);
+        let want = ["start c", r#"0 content="x""#, "0 stop", "done"];
+        let seen = events(&Expect::default(), &[&text, &stop, &usage, "[DONE]"]);
+        assert_eq!(seen, want, "{usage}");
+    }
+}
