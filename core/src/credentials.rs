@@ -4,38 +4,47 @@
 //! manager to another.
 
 use bytes::Bytes;
-use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::error::{ErrorCode, Failure, Outcome};
 use crate::exchange::Exchange;
 use crate::gateway::Gateway;
 use crate::limits;
+use crate::model::record::{self, Members, record};
 use crate::model::{CredentialRef, Manager, TenantId};
 use crate::ports::{Fault, Platform, SecretManager, Store};
 use crate::secret::Credential;
 
 /// What our store holds about a secret: the sealed value, or only that there is one in a manager.
-#[derive(Serialize, Deserialize)]
 pub(crate) struct SecretRecord {
     schema: u32,
     /// When it was written, in milliseconds since the epoch.
     pub(crate) written: u64,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     sealed: Option<String>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) name: Option<String>,
-    #[serde(flatten)]
     rest: Map<String, Value>,
 }
 
 impl SecretRecord {
     fn encode(&self) -> Bytes {
-        serde_json::to_vec(self).map(Bytes::from).unwrap_or_default()
+        let known = [
+            ("schema", self.schema.into()),
+            ("written", self.written.into()),
+            ("sealed", self.sealed.as_deref().into()),
+            ("name", self.name.as_deref().into()),
+        ];
+        record::bytes(&record(known, &self.rest))
     }
 
     pub(crate) fn decode(bytes: &[u8]) -> Option<Self> {
-        serde_json::from_slice(bytes).ok()
+        let mut members = Members::parse(bytes)?;
+        Some(Self {
+            schema: members.schema()?,
+            written: members.number("written")?,
+            sealed: members.optional_text("sealed")?,
+            name: members.optional_text("name")?,
+            rest: members.rest(),
+        })
     }
 }
 

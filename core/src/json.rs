@@ -9,7 +9,7 @@ use std::fmt;
 use std::ops::Range;
 
 use memchr::memmem;
-use serde::de::{DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
+use serde::de::{Deserialize, DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::value::RawValue;
 
 use crate::limits;
@@ -98,6 +98,11 @@ pub(crate) fn check(bytes: &[u8]) -> Result<(), JsonError> {
         Ok(_) | Err(JsonError::NotAnObject) => Ok(()),
         Err(error) => Err(error),
     }
+}
+
+/// Reads a document, or nothing. The one way from bytes, so that every reader exists for text only.
+pub(crate) fn read<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Option<T> {
+    std::str::from_utf8(bytes).ok().and_then(|text| serde_json::from_str(text).ok())
 }
 
 /// Writes the object anew with some members edited and others appended (pairs of a name and raw JSON).

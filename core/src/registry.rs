@@ -1,14 +1,14 @@
 //! The registry of tenant names: which tenant a name belongs to, and whether its creation was completed.
 
 use bytes::Bytes;
-use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::limits;
 use crate::model::TenantId;
+use crate::model::record::{self, Members, record};
 
 /// What the registry holds under a tenant's canonical name.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq)]
 pub(crate) struct NameEntry {
     /// Version of this record's shape.
     pub schema: u32,
@@ -21,7 +21,6 @@ pub(crate) struct NameEntry {
     /// When this entry was written, in milliseconds since the epoch.
     pub since: u64,
     /// Unknown members, kept.
-    #[serde(flatten)]
     pub rest: Map<String, Value>,
 }
 
@@ -49,11 +48,26 @@ impl NameEntry {
 
     /// The stored form.
     pub(crate) fn encode(&self) -> Bytes {
-        serde_json::to_vec(self).map(Bytes::from).unwrap_or_default()
+        let known = [
+            ("schema", self.schema.into()),
+            ("tenant", self.tenant.to_string().into()),
+            ("state", self.state.as_str().into()),
+            ("created", self.created.into()),
+            ("since", self.since.into()),
+        ];
+        record::bytes(&record(known, &self.rest))
     }
 
     /// Reads the stored form; `None` if it cannot be understood.
     pub(crate) fn decode(bytes: &[u8]) -> Option<Self> {
-        serde_json::from_slice(bytes).ok()
+        let mut members = Members::parse(bytes)?;
+        Some(Self {
+            schema: members.schema()?,
+            tenant: TenantId::stored(&members.text("tenant")?)?,
+            state: members.text("state")?,
+            created: members.number("created")?,
+            since: members.number("since")?,
+            rest: members.rest(),
+        })
     }
 }

@@ -165,21 +165,17 @@ fn capabilities(object: &Object<'_>) -> Outcome<Option<Overrides>> {
     }
     let members: Map<String, Value> = serde_json::from_str(raw.get()).map_err(|_| wrong())?;
     for (name, value) in &members {
-        let one = Value::Object(Map::from_iter([(name.clone(), value.clone())]));
-        match serde_json::from_value::<Overrides>(one) {
-            Ok(known) if known.rest.is_empty() => {}
-            Ok(_) => {
-                let message = "'capabilities' has a member that is not known. The README lists those that are.";
-                return Err(Failure::new(ErrorCode::UnknownField, message).with_param("capabilities"));
-            }
-            // The name is one of ours: only those are checked for their type.
-            Err(_) => {
-                let param = format!("capabilities.{name}");
-                return Err(Failure::invalid(param.clone(), format!("'{param}' has a value of the wrong kind.")));
-            }
+        if !Overrides::knows(name) {
+            let message = "'capabilities' has a member that is not known. The README lists those that are.";
+            return Err(Failure::new(ErrorCode::UnknownField, message).with_param("capabilities"));
+        }
+        // The name is one of ours.
+        if !Overrides::fits(name, value) {
+            let param = format!("capabilities.{name}");
+            return Err(Failure::invalid(param.clone(), format!("'{param}' has a value of the wrong kind.")));
         }
     }
-    serde_json::from_value(Value::Object(members)).map(Some).map_err(|_| wrong())
+    Overrides::of(members).map(Some).ok_or_else(wrong)
 }
 
 /// `POST /v1/providers/{id}/models`: 201; 200 with the same object when it is there already.

@@ -8,7 +8,6 @@ use std::collections::HashSet;
 
 use bytes::Bytes;
 use http::{Response, StatusCode};
-use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::input::{Input, fields, optional, string};
@@ -18,6 +17,7 @@ use crate::error::{ErrorCode, Failure, Outcome};
 use crate::exchange::Exchange;
 use crate::gateway::Gateway;
 use crate::limits;
+use crate::model::record::{Members, record};
 use crate::model::{Head, KeyHash, KeyRecord, TenantId};
 use crate::ports::{Platform, RequestBody, Store};
 use crate::provider::ProviderKind;
@@ -25,24 +25,55 @@ use crate::secret::{Credential, seal::SealingKeys};
 use crate::tenancy::Caller;
 
 /// A tenant on its way.
-#[derive(Serialize, Deserialize)]
 struct Document {
-    schema: u32,
     head: Head,
-    keys: Vec<KeyEntry>,
+    /// Key records with the hashes under which they are.
+    keys: Vec<(String, KeyRecord)>,
     credentials: Vec<SealedEntry>,
 }
 
-#[derive(Serialize, Deserialize)]
-struct KeyEntry {
-    hash: String,
-    record: KeyRecord,
-}
-
-#[derive(Serialize, Deserialize)]
 struct SealedEntry {
     provider: String,
     sealed: String,
+}
+
+impl Document {
+    fn to_value(&self) -> Value {
+        let pair = |a: (&str, Value), b: (&str, Value)| record([a, b], &Map::new());
+        let keys = self.keys.iter().map(|(hash, key)| pair(("hash", hash.as_str().into()), ("record", key.to_value())));
+        let credentials = self
+            .credentials
+            .iter()
+            .map(|entry| pair(("provider", entry.provider.as_str().into()), ("sealed", entry.sealed.as_str().into())));
+        let known = [
+            ("schema", 1.into()),
+            ("head", self.head.to_value()),
+            ("keys", Value::Array(keys.collect())),
+            ("credentials", Value::Array(credentials.collect())),
+        ];
+        record(known, &Map::new())
+    }
+
+    /// `None` if it cannot be understood.
+    fn parse(bytes: &[u8]) -> Option<Self> {
+        let mut members = Members::parse(bytes)?;
+        members.schema()?;
+        let mut document = Self { head: Head::read(members.take("head")?)?, keys: Vec::new(), credentials: Vec::new() };
+        let (Value::Array(keys), Value::Array(credentials)) = (members.take("keys")?, members.take("credentials")?)
+        else {
+            return None;
+        };
+        for entry in keys {
+            let mut entry = Members::of(entry)?;
+            document.keys.push((entry.text("hash")?, KeyRecord::read(entry.take("record")?)?));
+        }
+        for entry in credentials {
+            let mut entry = Members::of(entry)?;
+            let (provider, sealed) = (entry.text("provider")?, entry.text("sealed")?);
+            document.credentials.push(SealedEntry { provider, sealed });
+        }
+        Some(document)
+    }
 }
 
 fn sealing_key(text: Option<&str>) -> Outcome<Option<SealingKeys>> {
@@ -83,11 +114,8 @@ pub(super) async fn export<P: Platform, B: RequestBody>(
         }
     }
     let stored = exchange.store().keys(caller.tenant).await.map_err(|e| Failure::store(&e))?;
-    let keys = stored
-        .iter()
-        .filter_map(|(hash, bytes)| Some(KeyEntry { hash: hash.to_string(), record: KeyRecord::decode(bytes)? }))
-        .collect();
-    json(StatusCode::OK, &Document { schema: 1, head, keys, credentials })
+    let keys = stored.iter().filter_map(|(hash, bytes)| Some((hash.to_string(), KeyRecord::decode(bytes)?))).collect();
+    json(StatusCode::OK, &Document { head, keys, credentials }.to_value())
 }
 
 /// `POST /v1/tenants/import`: 201 with a new first key. Keys of the document work here if both deployments share a
@@ -106,8 +134,8 @@ pub(super) async fn import<P: Platform, B: RequestBody>(
     if crate::json::within(raw.get().as_bytes(), limits::METADATA_DEPTH + 8).is_err() {
         return Err(wrong("'document' is nested too deeply."));
     }
-    let document: Document =
-        serde_json::from_str(raw.get()).map_err(|_| wrong("'document' must be what an export answered."))?;
+    let document =
+        Document::parse(raw.get().as_bytes()).ok_or_else(|| wrong("'document' must be what an export answered."))?;
     let mut head = document.head;
     let tenant = head.tenant.id;
     check(gateway, &head)?;
@@ -133,9 +161,9 @@ pub(super) async fn import<P: Platform, B: RequestBody>(
         }
         provider.credential.manager = manager.clone();
     }
-    for entry in &document.keys {
-        let hash = KeyHash::from_hex(&entry.hash).ok_or_else(|| wrong("'document' has a broken key entry."))?;
-        exchange.store().put_key(tenant, hash, entry.record.encode()).await.map_err(|e| Failure::store(&e))?;
+    for (hash, record) in &document.keys {
+        let hash = KeyHash::from_hex(hash).ok_or_else(|| wrong("'document' has a broken key entry."))?;
+        exchange.store().put_key(tenant, hash, record.encode()).await.map_err(|e| Failure::store(&e))?;
     }
     let key = tenant::establish(gateway, exchange, &head, now).await?;
     exchange.line().tenant = Some(tenant);

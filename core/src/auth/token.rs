@@ -6,11 +6,12 @@
 use base64::Engine as _;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
 use hmac::{Hmac, Mac};
-use serde::{Deserialize, Serialize};
+use serde_json::Map;
 use sha2::Sha256;
 use subtle::ConstantTimeEq;
 
 use super::Bearer;
+use crate::model::record::{self, Members, record};
 use crate::model::{KeyHash, TenantId};
 
 /// `{"alg":"HS256","typ":"JWT"}`.
@@ -22,22 +23,17 @@ pub(crate) const TOKEN_S: u64 = 3_600;
 /// Clock differences that are forgiven, in seconds (fault matrix R13).
 const LEEWAY_S: u64 = 60;
 
-#[derive(Serialize, Deserialize)]
-struct Claims {
-    iss: String,
-    /// The tenant.
-    tid: TenantId,
-    /// The hash of the key.
-    sub: String,
-    iat: u64,
-    exp: u64,
-}
-
 /// A token for a key of a tenant, signed with the newest of `keys`.
 pub(crate) fn issue(keys: &[[u8; 32]], tenant: TenantId, hash: KeyHash, now_s: u64, until_s: u64) -> Option<String> {
-    let claims =
-        Claims { iss: "model-gateway".to_owned(), tid: tenant, sub: hash.to_string(), iat: now_s, exp: until_s };
-    let payload = URL_SAFE_NO_PAD.encode(serde_json::to_vec(&claims).ok()?);
+    let claims = [
+        ("iss", "model-gateway".into()),
+        // The tenant, and the hash of the key.
+        ("tid", tenant.to_string().into()),
+        ("sub", hash.to_string().into()),
+        ("iat", now_s.into()),
+        ("exp", until_s.into()),
+    ];
+    let payload = URL_SAFE_NO_PAD.encode(record::bytes(&record(claims, &Map::new())));
     let body = format!("{HEADER}.{payload}");
     let signature = sign(keys.first()?, &body)?;
     Some(format!("{body}.{}", URL_SAFE_NO_PAD.encode(signature)))
@@ -55,9 +51,10 @@ pub(crate) fn read(keys: &[[u8; 32]], token: &str, now_s: u64) -> Option<Bearer>
     if !bool::from(good) {
         return None;
     }
-    let claims: Claims = serde_json::from_slice(&URL_SAFE_NO_PAD.decode(payload).ok()?).ok()?;
-    let fits = claims.iat <= now_s + LEEWAY_S && now_s < claims.exp + LEEWAY_S;
-    fits.then_some(Bearer::Tenant { tenant: claims.tid, hash: KeyHash::from_hex(&claims.sub)? })
+    let mut claims = Members::parse(&URL_SAFE_NO_PAD.decode(payload).ok()?)?;
+    let fits = claims.number("iat")? <= now_s + LEEWAY_S && now_s < claims.number("exp")? + LEEWAY_S;
+    let tenant = TenantId::stored(&claims.text("tid")?)?;
+    fits.then_some(Bearer::Tenant { tenant, hash: KeyHash::from_hex(&claims.text("sub")?)? })
 }
 
 fn sign(key: &[u8; 32], body: &str) -> Option<[u8; 32]> {

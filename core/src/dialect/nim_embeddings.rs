@@ -96,7 +96,7 @@ fn is_error(body: &[u8]) -> bool {
         #[serde(borrow)]
         object: Option<&'a RawValue>,
     }
-    let wire: Option<Wire<'_>> = serde_json::from_slice(body).ok();
+    let wire: Option<Wire<'_>> = crate::json::read(body);
     wire.is_some_and(|wire| wire.error.is_some() || wire.object.is_some_and(|raw| raw.get() == r#""error""#))
 }
 
@@ -114,8 +114,7 @@ struct Entry<'a> {
 pub(crate) fn decode<'a>(_headers: &HeaderMap, body: &'a [u8]) -> Result<Vectors<'a>, Failure> {
     let read = || {
         // Serde would read a struct from an array too.
-        let wire: Wire<'a> =
-            body.trim_ascii_start().starts_with(b"{").then(|| serde_json::from_slice(body).ok()).flatten()?;
+        let wire: Wire<'a> = body.trim_ascii_start().starts_with(b"{").then(|| crate::json::read(body)).flatten()?;
         let mut places: Vec<Option<&'a RawValue>> = vec![None; wire.data.len()];
         for (at, raw) in wire.data.iter().enumerate() {
             let entry = raw.get().starts_with('{').then(|| serde_json::from_str::<Entry<'a>>(raw.get()).ok());

@@ -4,85 +4,92 @@
 //! enabled; `base_model` gives another id to guess from. Facts are the providers' documentation and reports of 2026;
 //! a model that is not known is taken for the newest of its family.
 
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use serde_json::{Map, Value};
 
 use crate::provider::ProviderKind;
 
-/// What a tenant says of a model; all optional. Unknown members survive.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-pub struct Overrides {
-    /// An id to guess from instead of the model's own.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub base_model: Option<String>,
-    /// See [`Capabilities::sampling`].
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub sampling: Option<bool>,
-    /// See [`Capabilities::top_p_with_temperature`].
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub top_p_with_temperature: Option<bool>,
-    /// See [`Capabilities::thinking`].
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub thinking: Option<ThinkingForm>,
-    /// See [`Capabilities::structured_output`].
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub structured_output: Option<bool>,
-    /// See [`Capabilities::forced_tool_choice`].
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub forced_tool_choice: Option<bool>,
-    /// See [`Capabilities::prompt_caching`].
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub prompt_caching: Option<bool>,
-    /// See [`Capabilities::images`].
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub images: Option<bool>,
-    /// See [`Capabilities::audio`].
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub audio: Option<bool>,
-    /// See [`Capabilities::text_beside_tool_results`].
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub text_beside_tool_results: Option<bool>,
-    /// See [`Capabilities::system_role`].
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub system_role: Option<bool>,
-    /// See [`Capabilities::multiple_choices`].
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub multiple_choices: Option<bool>,
-    /// See [`Capabilities::max_output_tokens`].
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub max_output_tokens: Option<u64>,
-    /// See [`Capabilities::default_max_tokens`].
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub default_max_tokens: Option<u64>,
-    /// See [`Capabilities::max_tokens_parameter`].
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub max_tokens_parameter: Option<MaxTokensParameter>,
-    /// See [`Capabilities::unsupported_parameters`].
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub unsupported_parameters: Option<Vec<String>>,
-    /// See [`Capabilities::input_type`].
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub input_type: Option<String>,
-    /// See [`Capabilities::dimensions`].
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub dimensions: Option<u64>,
-    /// See [`Capabilities::batch_size`].
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub batch_size: Option<usize>,
-    /// See [`Capabilities::anthropic_version`].
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub anthropic_version: Option<AnthropicVersion>,
-    /// See [`Capabilities::deployment`].
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub deployment: Option<bool>,
-    /// Unknown members, kept.
-    #[serde(flatten)]
-    pub rest: Map<String, Value>,
+/// What a tenant says of a model; all optional. Unknown members survive; members that are known are of their kind.
+#[derive(Clone, Debug, Default, PartialEq, Serialize)]
+#[cfg_attr(test, derive(serde::Deserialize))]
+#[serde(transparent)]
+pub struct Overrides(Map<String, Value>);
+
+/// What kind of value a member has.
+enum Kind {
+    Flag,
+    Number,
+    Text,
+    Texts,
+    OneOf(&'static [&'static str]),
+}
+
+/// The members of [`Overrides`]: an id to guess from instead of the model's own, and fields of [`Capabilities`].
+const KNOWN: [(&str, Kind); 21] = [
+    ("base_model", Kind::Text),
+    ("sampling", Kind::Flag),
+    ("top_p_with_temperature", Kind::Flag),
+    ("thinking", Kind::OneOf(&["none", "budget", "adaptive", "effort"])),
+    ("structured_output", Kind::Flag),
+    ("forced_tool_choice", Kind::Flag),
+    ("prompt_caching", Kind::Flag),
+    ("images", Kind::Flag),
+    ("audio", Kind::Flag),
+    ("text_beside_tool_results", Kind::Flag),
+    ("system_role", Kind::Flag),
+    ("multiple_choices", Kind::Flag),
+    ("max_output_tokens", Kind::Number),
+    ("default_max_tokens", Kind::Number),
+    ("max_tokens_parameter", Kind::OneOf(&["max_tokens", "max_completion_tokens"])),
+    ("unsupported_parameters", Kind::Texts),
+    ("input_type", Kind::Text),
+    ("dimensions", Kind::Number),
+    ("batch_size", Kind::Number),
+    ("anthropic_version", Kind::OneOf(&["2023-06-01", "2026-10-21"])),
+    ("deployment", Kind::Flag),
+];
+
+impl Overrides {
+    /// From members; `None` if one that is known has a value of the wrong kind.
+    pub(crate) fn of(mut members: Map<String, Value>) -> Option<Self> {
+        members.retain(|name, value| !value.is_null() || !Self::knows(name));
+        members.iter().all(|(name, value)| Self::fits(name, value)).then_some(Self(members))
+    }
+
+    /// Whether a value is of the kind that a known member has, or is none.
+    pub(crate) fn fits(name: &str, value: &Value) -> bool {
+        let Some((_, kind)) = KNOWN.iter().find(|(known, _)| *known == name) else { return true };
+        value.is_null()
+            || match kind {
+                Kind::Flag => value.is_boolean(),
+                Kind::Number => value.is_u64(),
+                Kind::Text => value.is_string(),
+                Kind::Texts => value.as_array().is_some_and(|items| items.iter().all(Value::is_string)),
+                Kind::OneOf(words) => value.as_str().is_some_and(|word| words.contains(&word)),
+            }
+    }
+
+    /// Whether a member of that name means something to this version.
+    pub(crate) fn knows(name: &str) -> bool {
+        KNOWN.iter().any(|(known, _)| *known == name)
+    }
+
+    /// All members.
+    pub(crate) fn members(&self) -> &Map<String, Value> {
+        &self.0
+    }
+
+    fn text(&self, name: &str) -> Option<&str> {
+        self.0.get(name)?.as_str()
+    }
+
+    fn number(&self, name: &str) -> Option<u64> {
+        self.0.get(name)?.as_u64()
+    }
 }
 
 /// How a model is told to reason.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "lowercase")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ThinkingForm {
     /// It cannot, or cannot be told.
     None,
@@ -95,8 +102,7 @@ pub enum ThinkingForm {
 }
 
 /// Which of the two names of the limit on tokens a model takes.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum MaxTokensParameter {
     /// `max_tokens`.
     MaxTokens,
@@ -105,13 +111,11 @@ pub enum MaxTokensParameter {
 }
 
 /// A version of Anthropic's API. <https://platform.claude.com/docs/en/api/versioning>
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum AnthropicVersion {
     /// Takes sampling parameters.
-    #[serde(rename = "2023-06-01")]
     V2023,
     /// Refuses them at any value.
-    #[serde(rename = "2026-10-21")]
     V2026,
 }
 
@@ -198,34 +202,55 @@ pub(crate) struct Capabilities {
 impl Capabilities {
     /// What is known and said of a model of `kind`.
     pub(crate) fn of(kind: ProviderKind, id: &str, said: Option<&Overrides>) -> Self {
-        let base = said.and_then(|said| said.base_model.as_deref());
+        let base = said.and_then(|said| said.text("base_model"));
         let mut known = Self::guess(kind, base.unwrap_or(id));
         known.deployment = kind == ProviderKind::WatsonxAi && is_deployment(id);
         let Some(said) = said else { return known };
-        let set = |place: &mut bool, value: Option<bool>| *place = value.unwrap_or(*place);
-        set(&mut known.sampling, said.sampling);
-        set(&mut known.top_p_with_temperature, said.top_p_with_temperature);
-        set(&mut known.structured_output, said.structured_output);
-        set(&mut known.forced_tool_choice, said.forced_tool_choice);
-        set(&mut known.prompt_caching, said.prompt_caching);
-        set(&mut known.images, said.images);
-        set(&mut known.audio, said.audio);
-        set(&mut known.text_beside_tool_results, said.text_beside_tool_results);
-        set(&mut known.system_role, said.system_role);
-        set(&mut known.multiple_choices, said.multiple_choices);
-        set(&mut known.deployment, said.deployment);
-        known.thinking = said.thinking.unwrap_or(known.thinking);
-        known.max_output_tokens = said.max_output_tokens.or(known.max_output_tokens);
-        known.default_max_tokens = said.default_max_tokens.or(known.default_max_tokens);
-        known.max_tokens_parameter = said.max_tokens_parameter.or(known.max_tokens_parameter);
-        known.dimensions = said.dimensions.or(known.dimensions);
-        known.batch_size = said.batch_size.or(known.batch_size);
-        known.anthropic_version = said.anthropic_version.or(known.anthropic_version);
-        if let Some(parameters) = &said.unsupported_parameters {
-            known.unsupported_parameters.clone_from(parameters);
+        for (name, place) in [
+            ("sampling", &mut known.sampling),
+            ("top_p_with_temperature", &mut known.top_p_with_temperature),
+            ("structured_output", &mut known.structured_output),
+            ("forced_tool_choice", &mut known.forced_tool_choice),
+            ("prompt_caching", &mut known.prompt_caching),
+            ("images", &mut known.images),
+            ("audio", &mut known.audio),
+            ("text_beside_tool_results", &mut known.text_beside_tool_results),
+            ("system_role", &mut known.system_role),
+            ("multiple_choices", &mut known.multiple_choices),
+            ("deployment", &mut known.deployment),
+        ] {
+            *place = said.0.get(name).and_then(Value::as_bool).unwrap_or(*place);
         }
-        if said.input_type.is_some() {
-            known.input_type.clone_from(&said.input_type);
+        for (name, place) in [
+            ("max_output_tokens", &mut known.max_output_tokens),
+            ("default_max_tokens", &mut known.default_max_tokens),
+            ("dimensions", &mut known.dimensions),
+        ] {
+            *place = said.number(name).or(*place);
+        }
+        known.batch_size = said.number("batch_size").and_then(|size| size.try_into().ok()).or(known.batch_size);
+        known.thinking = match said.text("thinking") {
+            Some("none") => ThinkingForm::None,
+            Some("budget") => ThinkingForm::Budget,
+            Some("adaptive") => ThinkingForm::Adaptive,
+            Some("effort") => ThinkingForm::Effort,
+            _ => known.thinking,
+        };
+        known.max_tokens_parameter = match said.text("max_tokens_parameter") {
+            Some("max_tokens") => Some(MaxTokensParameter::MaxTokens),
+            Some("max_completion_tokens") => Some(MaxTokensParameter::MaxCompletionTokens),
+            _ => known.max_tokens_parameter,
+        };
+        known.anthropic_version = match said.text("anthropic_version") {
+            Some("2023-06-01") => Some(AnthropicVersion::V2023),
+            Some("2026-10-21") => Some(AnthropicVersion::V2026),
+            _ => known.anthropic_version,
+        };
+        if let Some(names) = said.0.get("unsupported_parameters").and_then(Value::as_array) {
+            known.unsupported_parameters = names.iter().filter_map(Value::as_str).map(str::to_owned).collect();
+        }
+        if let Some(input_type) = said.text("input_type") {
+            known.input_type = Some(input_type.to_owned());
         }
         known
     }

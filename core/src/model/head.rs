@@ -2,19 +2,18 @@
 //!
 //! [`Head::apply`] is pure: it answers with the next head or with the reason why not. Nothing else changes a head.
 
-use bytes::Bytes;
-use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use super::capabilities::Overrides;
 use super::names::{Alias, ModelId, ObjectName, TenantName};
+use super::record::{self, Members, record};
 use crate::limits;
 use crate::model::TenantId;
 use crate::ports::HeadRecord;
 use crate::provider::{ProviderKind, Settings};
 
 /// A tenant's configuration. Lists keep the order of creation.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Head {
     /// Version of this document's shape.
     pub schema: u32,
@@ -23,18 +22,15 @@ pub struct Head {
     /// The tenant itself.
     pub tenant: TenantRecord,
     /// Its providers, without credentials.
-    #[serde(default)]
     pub providers: Vec<Provider>,
     /// Its enabled models.
-    #[serde(default)]
     pub models: Vec<Model>,
     /// Members that this version does not know, kept when the document is rewritten.
-    #[serde(flatten)]
     pub rest: Map<String, Value>,
 }
 
 /// The tenant's own record.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct TenantRecord {
     /// Its id.
     pub id: TenantId,
@@ -43,18 +39,15 @@ pub struct TenantRecord {
     /// Where new credentials are kept.
     pub manager: Manager,
     /// Refuse what a provider cannot take instead of leaving it out.
-    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub strict_parameters: bool,
     /// When it was made, in seconds since the epoch.
     pub created: u64,
     /// Unknown members, kept.
-    #[serde(flatten)]
     pub rest: Map<String, Value>,
 }
 
 /// Where credentials are kept.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(transparent)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Manager(String);
 
 impl Manager {
@@ -85,40 +78,98 @@ impl Manager {
 }
 
 /// Where one provider's credential is.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct CredentialRef {
     /// The manager that holds it.
     pub manager: Manager,
     /// Its id there: a part of the record's key or of the secret's name. Never reused.
     pub id: String,
     /// Unknown members, kept.
-    #[serde(flatten)]
     pub rest: Map<String, Value>,
 }
 
 /// A connection to a provider.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Provider {
     /// Its id, a UUID.
     pub uuid: String,
     /// Its name, unique in the tenant without regard to case.
     pub name: ObjectName,
     /// Its type as written in the API; see [`Self::kind`].
-    #[serde(rename = "type")]
     pub type_name: String,
     /// Settings that are no secrets.
-    #[serde(default)]
     pub settings: Settings,
     /// Where its credential is.
     pub credential: CredentialRef,
     /// When it was made, in seconds since the epoch.
     pub created: u64,
     /// Unknown members, kept.
-    #[serde(flatten)]
     pub rest: Map<String, Value>,
 }
 
+impl CredentialRef {
+    fn read(value: Value) -> Option<Self> {
+        let mut members = Members::of(value)?;
+        let manager = Manager(members.text("manager")?);
+        Some(Self { manager, id: members.text("id")?, rest: members.rest() })
+    }
+
+    fn to_value(&self) -> Value {
+        record([("manager", self.manager.as_str().into()), ("id", self.id.as_str().into())], &self.rest)
+    }
+}
+
+impl TenantRecord {
+    fn read(value: Value) -> Option<Self> {
+        let mut members = Members::of(value)?;
+        Some(Self {
+            id: TenantId::stored(&members.text("id")?)?,
+            name: TenantName::stored(members.text("name")?),
+            manager: Manager(members.text("manager")?),
+            strict_parameters: members.take("strict_parameters").map_or(Some(false), |value| value.as_bool())?,
+            created: members.number("created")?,
+            rest: members.rest(),
+        })
+    }
+
+    fn to_value(&self) -> Value {
+        let known = [
+            ("id", self.id.to_string().into()),
+            ("name", self.name.as_str().into()),
+            ("manager", self.manager.as_str().into()),
+            ("strict_parameters", if self.strict_parameters { Value::Bool(true) } else { Value::Null }),
+            ("created", self.created.into()),
+        ];
+        record(known, &self.rest)
+    }
+}
+
 impl Provider {
+    fn read(value: Value) -> Option<Self> {
+        let mut members = Members::of(value)?;
+        Some(Self {
+            uuid: members.text("uuid")?,
+            name: ObjectName::stored(members.text("name")?),
+            type_name: members.text("type")?,
+            settings: Settings::stored(members.object("settings")?.unwrap_or_default()),
+            credential: CredentialRef::read(members.take("credential")?)?,
+            created: members.number("created")?,
+            rest: members.rest(),
+        })
+    }
+
+    fn to_value(&self) -> Value {
+        let known = [
+            ("uuid", self.uuid.as_str().into()),
+            ("name", self.name.as_str().into()),
+            ("type", self.type_name.as_str().into()),
+            ("settings", Value::Object(self.settings.members().clone())),
+            ("credential", self.credential.to_value()),
+            ("created", self.created.into()),
+        ];
+        record(known, &self.rest)
+    }
+
     /// The type, unless a newer version wrote one that this version does not know.
     pub fn kind(&self) -> Option<ProviderKind> {
         ProviderKind::from_stored(&self.type_name)
@@ -126,7 +177,7 @@ impl Provider {
 }
 
 /// A model enabled on a provider.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Model {
     /// Its id, a UUID.
     pub uuid: String,
@@ -135,22 +186,49 @@ pub struct Model {
     /// The provider's own identifier.
     pub id: ModelId,
     /// What clients call it.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub alias: Option<Alias>,
     /// Free data of the tenant.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub metadata: Option<Map<String, Value>>,
     /// What the tenant says of its capabilities, over what its id tells.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub capabilities: Option<Overrides>,
     /// When it was enabled, in seconds since the epoch.
     pub created: u64,
     /// Unknown members, kept.
-    #[serde(flatten)]
     pub rest: Map<String, Value>,
 }
 
 impl Model {
+    fn read(value: Value) -> Option<Self> {
+        let mut members = Members::of(value)?;
+        Some(Self {
+            uuid: members.text("uuid")?,
+            provider: members.text("provider")?,
+            id: ModelId::stored(members.text("id")?),
+            alias: members.optional_text("alias")?.map(Alias::stored),
+            metadata: members.object("metadata")?,
+            capabilities: match members.object("capabilities")? {
+                Some(said) => Some(Overrides::of(said)?),
+                None => None,
+            },
+            created: members.number("created")?,
+            rest: members.rest(),
+        })
+    }
+
+    fn to_value(&self) -> Value {
+        let object = |members: &Map<String, Value>| Value::Object(members.clone());
+        let known = [
+            ("uuid", self.uuid.as_str().into()),
+            ("provider", self.provider.as_str().into()),
+            ("id", self.id.as_str().into()),
+            ("alias", self.alias.as_ref().map(Alias::as_str).into()),
+            ("metadata", self.metadata.as_ref().map_or(Value::Null, object)),
+            ("capabilities", self.capabilities.as_ref().map_or(Value::Null, |said| object(said.members()))),
+            ("created", self.created.into()),
+        ];
+        record(known, &self.rest)
+    }
+
     /// The name clients send: the alias, else the provider's id.
     pub fn callable(&self) -> &str {
         self.alias.as_ref().map_or(self.id.as_str(), Alias::as_str)
@@ -305,14 +383,46 @@ impl Head {
 
     /// The stored form.
     pub fn encode(&self) -> HeadRecord {
-        let bytes = serde_json::to_vec(self).map(Bytes::from).unwrap_or_default();
-        HeadRecord { version: self.version, bytes }
+        HeadRecord { version: self.version, bytes: record::bytes(&self.to_value()) }
+    }
+
+    /// As an object, its version at the front.
+    pub(crate) fn to_value(&self) -> Value {
+        let known = [
+            ("schema", self.schema.into()),
+            ("version", self.version.into()),
+            ("tenant", self.tenant.to_value()),
+            ("providers", self.providers.iter().map(Provider::to_value).collect()),
+            ("models", self.models.iter().map(Model::to_value).collect()),
+        ];
+        record(known, &self.rest)
+    }
+
+    /// From an object; `None` if it cannot be understood.
+    pub(crate) fn read(value: Value) -> Option<Self> {
+        let mut members = Members::of(value)?;
+        let mut head = Self {
+            schema: members.schema()?,
+            version: members.number("version")?,
+            tenant: TenantRecord::read(members.take("tenant")?)?,
+            providers: Vec::new(),
+            models: Vec::new(),
+            rest: Map::new(),
+        };
+        for provider in members.list("providers")? {
+            head.providers.push(Provider::read(provider)?);
+        }
+        for model in members.list("models")? {
+            head.models.push(Model::read(model)?);
+        }
+        head.rest = members.rest();
+        Some(head)
     }
 }
 
 /// Reads a stored head. A head that cannot be understood is an error, never an absent tenant.
 pub fn decode_head(bytes: &[u8]) -> Result<Head, HeadError> {
-    serde_json::from_slice(bytes).map_err(|_| HeadError)
+    crate::json::read(bytes).and_then(Head::read).ok_or(HeadError)
 }
 
 #[cfg(test)]

@@ -2,19 +2,22 @@
 
 use std::fmt;
 
-use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
 /// A tenant's id, a random UUID.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(transparent)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct TenantId(Uuid);
 
 impl TenantId {
     /// From 16 random bytes.
     pub fn from_random(bytes: [u8; 16]) -> Self {
         Self(random_uuid(bytes))
+    }
+
+    /// As it is stored, in any spelling of a UUID.
+    pub(crate) fn stored(text: &str) -> Option<Self> {
+        Uuid::try_parse(text).ok().map(Self)
     }
 
     /// The UUID's 16 bytes.

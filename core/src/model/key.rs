@@ -1,8 +1,9 @@
 //! Bearer keys of a tenant, as records. The key itself is shown once and never stored.
 
 use bytes::Bytes;
-use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
+
+use super::record::{self, Members, record, texts};
 
 /// What a key may do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -32,7 +33,7 @@ impl Scope {
 }
 
 /// A key as stored under its hash.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct KeyRecord {
     /// Version of this record's shape.
     pub schema: u32,
@@ -45,13 +46,10 @@ pub struct KeyRecord {
     /// When it was made, in seconds since the epoch.
     pub created: u64,
     /// When it ends, in seconds since the epoch.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub expires_at: Option<u64>,
     /// The only names of models it may call; `None`: all.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub models: Option<Vec<String>>,
     /// Members that this version does not know, kept when the record is rewritten.
-    #[serde(flatten)]
     pub rest: Map<String, Value>,
 }
 
@@ -61,12 +59,50 @@ impl KeyRecord {
 
     /// Reads a stored record; `None` if it cannot be understood.
     pub fn decode(bytes: &[u8]) -> Option<Self> {
-        serde_json::from_slice(bytes).ok()
+        crate::json::read(bytes).and_then(Self::read)
     }
 
     /// The stored form.
     pub fn encode(&self) -> Bytes {
-        serde_json::to_vec(self).map(Bytes::from).unwrap_or_default()
+        record::bytes(&self.to_value())
+    }
+
+    /// As an object.
+    pub(crate) fn to_value(&self) -> Value {
+        let list = |names: &[String]| names.iter().map(String::as_str).collect::<Value>();
+        let known = [
+            ("schema", self.schema.into()),
+            ("id", self.id.as_str().into()),
+            ("name", self.name.as_str().into()),
+            ("scopes", list(&self.scopes)),
+            ("created", self.created.into()),
+            ("expires_at", self.expires_at.into()),
+            ("models", self.models.as_deref().map_or(Value::Null, list)),
+        ];
+        record(known, &self.rest)
+    }
+
+    /// From an object; `None` if it cannot be understood.
+    pub(crate) fn read(value: Value) -> Option<Self> {
+        let mut members = Members::of(value)?;
+        Some(Self {
+            schema: members.schema()?,
+            id: members.text("id")?,
+            name: members.text("name")?,
+            scopes: match members.take("scopes")? {
+                Value::Array(scopes) => texts(scopes)?,
+                _ => return None,
+            },
+            created: members.number("created")?,
+            expires_at: members.take("expires_at").map_or(Some(None), |end| end.as_u64().map(Some))?,
+            models: match members.take("models") {
+                None => None,
+                Some(Value::Array(models)) => Some(texts(models)?),
+                // Never a key without its limits.
+                Some(_) => return None,
+            },
+            rest: members.rest(),
+        })
     }
 
     /// Whether it may be used at `now_ms`.

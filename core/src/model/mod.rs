@@ -5,6 +5,7 @@ mod head;
 mod ids;
 mod key;
 mod names;
+pub(crate) mod record;
 
 pub use capabilities::{AnthropicVersion, MaxTokensParameter, Overrides, ThinkingForm};
 pub(crate) use capabilities::{Capabilities, Family};

@@ -2,8 +2,6 @@
 
 use std::fmt;
 
-use serde::{Deserialize, Serialize};
-
 use crate::limits;
 
 /// Why a name is refused; says what to change and never repeats the name.
@@ -36,11 +34,15 @@ pub enum NameError {
 }
 
 /// A tenant's name: 1 to 128 printable ASCII characters without slashes; compared without regard to case.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(transparent)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct TenantName(String);
 
 impl TenantName {
+    /// As it is stored: it was judged when it was given.
+    pub(super) fn stored(text: String) -> Self {
+        Self(text)
+    }
+
     /// Checks the rules.
     pub fn parse(text: &str) -> Result<Self, NameError> {
         ascii_name(text)?;
@@ -62,11 +64,15 @@ impl TenantName {
 }
 
 /// A provider's or key's name: 1 to 128 printable ASCII characters; providers' are compared without regard to case.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(transparent)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ObjectName(String);
 
 impl ObjectName {
+    /// As it is stored: it was judged when it was given.
+    pub(super) fn stored(text: String) -> Self {
+        Self(text)
+    }
+
     /// Checks the rules.
     pub fn parse(text: &str) -> Result<Self, NameError> {
         ascii_name(text)?;
@@ -85,11 +91,15 @@ impl ObjectName {
 }
 
 /// What a client calls a model; may be shared by several models. Bytes are compared exactly.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(transparent)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct Alias(String);
 
 impl Alias {
+    /// As it is stored: it was judged when it was given.
+    pub(super) fn stored(text: String) -> Self {
+        Self(text)
+    }
+
     /// Checks the rules: 1 to 200 characters.
     pub fn parse(text: &str) -> Result<Self, NameError> {
         free_text(text)?;
@@ -106,11 +116,15 @@ impl Alias {
 }
 
 /// A provider's own identifier of a model (a deployment's name, an ARN). Bytes are compared exactly.
-#[derive(Clone, Debug, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(transparent)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct ModelId(String);
 
 impl ModelId {
+    /// As it is stored: it was judged when it was given.
+    pub(super) fn stored(text: String) -> Self {
+        Self(text)
+    }
+
     /// Checks the rules: 1 to 2,048 bytes.
     pub fn parse(text: &str) -> Result<Self, NameError> {
         free_text(text)?;

@@ -102,7 +102,7 @@ pub(crate) fn read_models(body: &[u8]) -> Option<Vec<String>> {
         id: String,
     }
     // Serde would also read a struct from an array.
-    let list: List = body.trim_ascii_start().starts_with(b"{").then(|| serde_json::from_slice(body).ok())??;
+    let list: List = body.trim_ascii_start().starts_with(b"{").then(|| crate::json::read(body))??;
     Some(list.models.into_iter().map(|entry| entry.id).collect())
 }
 

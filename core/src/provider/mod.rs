@@ -14,7 +14,6 @@ pub(crate) use self::table::{
     request_id_header,
 };
 
-use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
@@ -201,11 +200,21 @@ enum Rule {
 }
 
 /// A provider's settings that are no secrets, as stored. Unknown members survive.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
-#[serde(transparent)]
+#[derive(Clone, Debug, Default, PartialEq)]
+#[cfg_attr(test, derive(serde::Deserialize), serde(transparent))]
 pub struct Settings(Map<String, Value>);
 
 impl Settings {
+    /// As they are stored.
+    pub(crate) fn stored(members: Map<String, Value>) -> Self {
+        Self(members)
+    }
+
+    /// All of them.
+    pub(crate) fn members(&self) -> &Map<String, Value> {
+        &self.0
+    }
+
     /// One setting.
     pub fn get(&self, name: &str) -> Option<&str> {
         self.0.get(name).and_then(Value::as_str)

@@ -86,7 +86,7 @@ mod tests {
         ] {
             assert_eq!(of(model, None, endpoint, stream), Ok(want), "{model} {endpoint:?} {stream}");
         }
-        let said = Overrides { deployment: Some(true), ..Overrides::default() };
+        let said = serde_json::from_value::<Overrides>(serde_json::json!({"deployment": true})).unwrap();
         assert_eq!(
             of("named", Some(&said), Endpoint::Chat, false).as_deref(),
             Ok("/ml/v1/deployments/named/text/chat?version=2026-10-14")

@@ -122,7 +122,7 @@ pub(crate) fn read(status: StatusCode, body: &[u8], sent_ms: u64) -> Result<Toke
     let protocol = |cause: &str| constant(ErrorCode::UpstreamProtocol).caused_by(cause);
     // Serde would read a struct from an array too.
     let is_object = body.trim_ascii_start().starts_with(b"{");
-    let answer: Option<Answer<'_>> = is_object.then(|| serde_json::from_slice(body).ok()).flatten();
+    let answer: Option<Answer<'_>> = is_object.then(|| crate::json::read(body)).flatten();
     let answer = answer.ok_or_else(|| protocol("iam answer is no token"))?;
     let value: String =
         serde_json::from_str(answer.access_token.get()).map_err(|_| protocol("iam token is no string"))?;
@@ -171,7 +171,7 @@ fn refused(status: StatusCode, body: &[u8]) -> Failure {
         500..=599 => ErrorCode::UpstreamError,
         _ => ErrorCode::UpstreamProtocol,
     };
-    let word = serde_json::from_slice::<Wire<'_>>(body).ok().and_then(|wire| wire.code);
+    let word = crate::json::read::<Wire<'_>>(body).and_then(|wire| wire.code);
     let word = word.filter(|word| word.len() <= 32 && word.bytes().all(|b| b.is_ascii_alphanumeric()));
     constant(code).caused_by(format!("iam status {} {}", status.as_u16(), word.unwrap_or_default()).trim_end())
 }

@@ -1,17 +1,17 @@
-//! AWS Signature Version 4, by Amazon's own crate `aws-sigv4`; this file says only what is signed.
+//! AWS Signature Version 4 in headers: what a request to Bedrock needs of it and no more.
 //!
 //! Of the headers just those that botocore signs count: `content-type`, `host`, `x-amz-date`, and `accept` and
 //! `x-amz-security-token` where they are sent. Whatever a proxy or an HTTP client may change stays unsigned. The
 //! canonical path is the path as it is sent, encoded once more, as for every service but S3.
 //! <https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv-create-signed-request.html>
 
-use std::time::{Duration, SystemTime};
+use std::fmt::Write as _;
 
-use aws_credential_types::Credentials;
-use aws_sigv4::http_request::{SignableBody, SignableRequest, SigningSettings, sign as sign_request};
-use aws_sigv4::sign::v4::SigningParams;
+use hmac::{Hmac, Mac};
 use http::Uri;
-use http::header::{ACCEPT, CONTENT_TYPE, HeaderMap, HeaderValue};
+use http::header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, utf8_percent_encode};
+use sha2::{Digest, Sha256};
 
 /// Whose signature it is, and for what.
 #[derive(Clone, Copy)]
@@ -28,8 +28,17 @@ pub(crate) struct Signer<'a> {
     pub service: &'a str,
 }
 
-/// The last moment that has a date of four digits, in milliseconds since the epoch.
-const LAST_MS: u64 = 253_402_300_799_000;
+const ALGORITHM: &str = "AWS4-HMAC-SHA256";
+const DATE: HeaderName = HeaderName::from_static("x-amz-date");
+const TOKEN: HeaderName = HeaderName::from_static("x-amz-security-token");
+
+/// Everything but letters, digits and `-._~` (RFC 3986 unreserved) is encoded.
+const PARAMETER: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
+/// In a path, slashes stand too.
+const PATH: &AsciiSet = &PARAMETER.remove(b'/');
+
+/// The last moment that has a date of four digits, in seconds since the epoch.
+const LAST_S: u64 = 253_402_300_799;
 
 impl Signer<'_> {
     /// The headers to add to a request: `authorization`, `x-amz-date` and, for a temporary key,
@@ -45,34 +54,142 @@ impl Signer<'_> {
         body: &[u8],
         now_ms: u64,
     ) -> Option<HeaderMap> {
-        // The crate takes a host for granted.
-        uri.host()?;
-        let token = self.session_token.map(str::to_owned);
-        let keys = Credentials::new(self.access_key_id, self.secret_access_key, token, None, "gateway").into();
-        let parameters = SigningParams::builder()
-            .identity(&keys)
-            .region(self.region)
-            .name(self.service)
-            .time(SystemTime::UNIX_EPOCH + Duration::from_millis(now_ms.min(LAST_MS)))
-            .settings(SigningSettings::default())
-            .build()
-            .ok()?
-            .into();
-        let signed = [CONTENT_TYPE, ACCEPT]
-            .into_iter()
-            .filter_map(|name| Some((name.clone(), headers.get(&name)?.to_str().ok()?)));
-        let signed: Vec<_> = signed.collect();
-        let signed = signed.iter().map(|(name, value)| (name.as_str(), *value));
-        let request = SignableRequest::new(method, uri.to_string(), signed, SignableBody::Bytes(body)).ok()?;
-        let (instructions, _) = sign_request(request, &parameters).ok()?.into_parts();
+        let time = timestamp((now_ms / 1000).min(LAST_S));
+        let day = time.get(..8)?;
+
+        let mut canonical = format!("{method}\n{}\n{}\n", path(uri.path()), query(uri.query().unwrap_or_default()));
+        let mut names = String::new();
+        let text = |name: HeaderName| headers.get(name).and_then(|value| value.to_str().ok());
+        // In the order of their names.
+        let signed = [
+            ("accept", text(ACCEPT)),
+            ("content-type", text(CONTENT_TYPE)),
+            ("host", Some(host(uri)?)),
+            ("x-amz-date", Some(time.as_str())),
+            ("x-amz-security-token", self.session_token),
+        ];
+        for (name, value) in signed {
+            let Some(value) = value else { continue };
+            canonical.extend([name, ":"]);
+            // Spaces at the ends go, several in a row become one.
+            for (at, word) in value.split(' ').filter(|word| !word.is_empty()).enumerate() {
+                canonical.extend([if at == 0 { "" } else { " " }, word]);
+            }
+            canonical.push('\n');
+            names.extend([if names.is_empty() { "" } else { ";" }, name]);
+        }
+        canonical.extend(["\n", &names, "\n", &hex(&Sha256::digest(body))]);
+
+        let scope = [day, self.region, self.service, "aws4_request"];
+        let to_sign = [ALGORITHM, &time, &scope.join("/"), &hex(&Sha256::digest(&canonical))].join("\n");
+        let mut key = mac(format!("AWS4{}", self.secret_access_key).as_bytes(), day)?;
+        for part in scope.iter().skip(1).chain([&to_sign.as_str()]) {
+            key = mac(&key, part)?;
+        }
+
+        let authorization = [
+            ALGORITHM,
+            " Credential=",
+            self.access_key_id,
+            "/",
+            &scope.join("/"),
+            ", SignedHeaders=",
+            &names,
+            ", Signature=",
+            &hex(&key),
+        ];
         let mut out = HeaderMap::new();
-        for header in instructions.into_parts().0 {
-            let mut value = HeaderValue::from_str(header.value()).ok()?;
-            value.set_sensitive(header.name() != "x-amz-date");
-            out.insert(header.name(), value);
+        out.insert(DATE, HeaderValue::from_str(&time).ok()?);
+        out.insert(AUTHORIZATION, sensitive(&authorization.concat())?);
+        if let Some(token) = self.session_token {
+            out.insert(TOKEN, sensitive(token)?);
         }
         Some(out)
     }
+}
+
+fn sensitive(text: &str) -> Option<HeaderValue> {
+    let mut value = HeaderValue::from_str(text).ok()?;
+    value.set_sensitive(true);
+    Some(value)
+}
+
+fn mac(key: &[u8], text: &str) -> Option<[u8; 32]> {
+    let mut mac = Hmac::<Sha256>::new_from_slice(key).ok()?;
+    mac.update(text.as_bytes());
+    Some(mac.finalize().into_bytes().into())
+}
+
+fn hex(bytes: &[u8]) -> String {
+    let digit = |half: u8| char::from_digit(half.into(), 16).unwrap_or_default();
+    bytes.iter().flat_map(|byte| [digit(byte >> 4), digit(byte & 15)]).collect()
+}
+
+/// The value of the header `host`: a port that goes without saying is not said.
+fn host(uri: &Uri) -> Option<&str> {
+    let host = uri.host()?;
+    match (uri.scheme_str(), uri.port_u16()) {
+        (_, None) | (Some("https"), Some(443)) | (Some("http"), Some(80)) => Some(host),
+        _ => uri.authority().map(http::uri::Authority::as_str),
+    }
+}
+
+/// A path that is encoded already, without dot segments and empty ones (RFC 3986 section 5.2.4), encoded once more.
+fn path(sent: &str) -> String {
+    let mut kept: Vec<&str> = Vec::new();
+    let mut last = "";
+    for segment in sent.split('/') {
+        last = segment;
+        match segment {
+            "" | "." => {}
+            ".." => drop(kept.pop()),
+            _ => kept.push(segment),
+        }
+    }
+    let mut out = String::new();
+    for segment in &kept {
+        // A `String` takes every write.
+        let written = write!(out, "/{}", utf8_percent_encode(segment, PATH));
+        debug_assert!(written.is_ok());
+    }
+    if out.is_empty() || matches!(last, "" | "." | "..") {
+        out.push('/');
+    }
+    out
+}
+
+/// A query's parameters, each as it is sent but for characters that must be encoded, in order.
+fn query(sent: &str) -> String {
+    let encode = |text: &str| {
+        let plain: Vec<u8> = percent_encoding::percent_decode_str(text).collect();
+        percent_encoding::percent_encode(&plain, PARAMETER).to_string()
+    };
+    let mut pairs: Vec<(String, String)> = sent
+        .split('&')
+        .filter(|pair| !pair.is_empty())
+        .map(|pair| pair.split_once('=').unwrap_or((pair, "")))
+        .map(|(name, value)| (encode(name), encode(value)))
+        .collect();
+    pairs.sort_unstable();
+    let pairs: Vec<String> = pairs.into_iter().map(|(name, value)| [name, value].join("=")).collect();
+    pairs.join("&")
+}
+
+/// Seconds since the epoch as `YYYYMMDDTHHMMSSZ`. The date is Howard Hinnant's `civil_from_days`, for years from 1970:
+/// <https://howardhinnant.github.io/date_algorithms.html#civil_from_days>
+fn timestamp(seconds: u64) -> String {
+    let (days, time) = (seconds / 86_400, seconds % 86_400);
+    // From the first of March of the year 0 in eras of 400 years, so that a leap day is a year's last.
+    let days = days + 719_468;
+    let (era, day_of_era) = (days / 146_097, days % 146_097);
+    let year_of_era = (day_of_era - day_of_era / 1460 + day_of_era / 36_524 - day_of_era / 146_096) / 365;
+    let day_of_year = day_of_era - (365 * year_of_era + year_of_era / 4 - year_of_era / 100);
+    let shifted = (5 * day_of_year + 2) / 153;
+    let day = day_of_year - (153 * shifted + 2) / 5 + 1;
+    let month = if shifted < 10 { shifted + 3 } else { shifted - 9 };
+    let year = era * 400 + year_of_era + u64::from(month <= 2);
+    let (hour, minute, second) = (time / 3600, time / 60 % 60, time % 60);
+    format!("{year:04}{month:02}{day:02}T{hour:02}{minute:02}{second:02}Z")
 }
 
 #[cfg(test)]
@@ -162,5 +279,80 @@ mod tests {
         assert_eq!(date(u64::MAX), "99991231T235959Z");
         let broken = Signer { session_token: Some("a\nb"), ..signer() };
         assert!(broken.sign("GET", &uri, &HeaderMap::new(), b"", AT).is_none());
+    }
+
+    #[test]
+    fn dates_of_the_calendar() {
+        for (seconds, want) in [
+            (0, "19700101T000000Z"),
+            (951_782_399, "20000228T235959Z"),
+            (951_782_400, "20000229T000000Z"),
+            (951_868_800, "20000301T000000Z"),
+            (1_709_164_800, "20240229T000000Z"),
+            (1_709_251_200, "20240301T000000Z"),
+            (1_735_689_599, "20241231T235959Z"),
+            (1_735_689_600, "20250101T000000Z"),
+            (4_107_456_000, "21000228T000000Z"),
+            (4_107_542_400, "21000301T000000Z"),
+            (LAST_S, "99991231T235959Z"),
+        ] {
+            assert_eq!(timestamp(seconds), want);
+        }
+    }
+
+    #[test]
+    fn paths_are_encoded_twice_and_have_no_dots() {
+        for (sent, want) in [
+            ("", "/"),
+            ("/", "/"),
+            ("/model/a%3Ab/converse", "/model/a%253Ab/converse"),
+            ("/model/a:b~c_d.e-f/x y", "/model/a%3Ab~c_d.e-f/x%20y"),
+            ("/model/arn%3Aaws%3A1%2Fx", "/model/arn%253Aaws%253A1%252Fx"),
+            ("/a//b", "/a/b"),
+            ("/a/./b/../c", "/a/c"),
+            ("/a/b/", "/a/b/"),
+            ("/a/b/.", "/a/b/"),
+            ("/a/b/..", "/a/"),
+            ("/../a", "/a"),
+        ] {
+            assert_eq!(path(sent), want, "{sent}");
+        }
+    }
+
+    #[test]
+    fn queries_are_sorted_and_encoded() {
+        for (sent, want) in [
+            ("", ""),
+            ("b=2&a=1", "a=1&b=2"),
+            ("a", "a="),
+            ("a=x%2fy&a=b%20c", "a=b%20c&a=x%2Fy"),
+            ("byProvider=Anthropic&byOutputModality=TEXT", "byOutputModality=TEXT&byProvider=Anthropic"),
+        ] {
+            assert_eq!(query(sent), want, "{sent}");
+        }
+    }
+
+    #[test]
+    fn a_default_port_is_not_said() {
+        for (uri, want) in [
+            ("https://a.example/", "a.example"),
+            ("https://a.example:443/", "a.example"),
+            ("https://a.example:8443/", "a.example:8443"),
+            ("http://a.example:80/", "a.example"),
+            ("http://[::1]:9/", "[::1]:9"),
+        ] {
+            assert_eq!(host(&uri.parse().unwrap()), Some(want));
+        }
+    }
+
+    #[test]
+    fn spaces_in_values_are_joined() {
+        let uri: Uri = "https://example.com/".parse().unwrap();
+        let sign = |accept| {
+            let headers = HeaderMap::from_iter([(ACCEPT, HeaderValue::from_static(accept))]);
+            signer().sign("GET", &uri, &headers, b"", AT).unwrap()["authorization"].clone()
+        };
+        assert_eq!(sign("a  b"), sign(" a b "));
+        assert_ne!(sign("a b"), sign("ab"));
     }
 }

@@ -54,7 +54,7 @@ fn call(body: Vec<u8>, inputs: std::ops::Range<usize>) -> EmbedCall {
 /// Reads an answer that must be an object; serde would take an array too.
 fn object<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, Failure> {
     let is_object = body.trim_ascii_start().starts_with(b"{");
-    let read = is_object.then(|| serde_json::from_slice(body).ok()).flatten();
+    let read = is_object.then(|| crate::json::read(body)).flatten();
     read.ok_or_else(|| protocol("answer is not the model's"))
 }
 

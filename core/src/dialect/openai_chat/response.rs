@@ -50,13 +50,13 @@ pub(crate) fn read_models(body: &[u8]) -> Option<Vec<(String, u64)>> {
         #[serde(default)]
         created: serde_json::Value,
     }
-    let list: List = serde_json::from_slice(body).ok()?;
+    let list: List = crate::json::read(body)?;
     Some(list.data.into_iter().map(|entry| (entry.id, entry.created.as_u64().unwrap_or(0))).collect())
 }
 
 /// The failure that an answer with an error status means to the client. `body` may be cut or empty.
 pub(crate) fn classify(status: StatusCode, headers: &HeaderMap, body: &[u8]) -> Failure {
-    let error = serde_json::from_slice::<ErrorBody<'_>>(body).map(|body| report(body.error.get())).unwrap_or_default();
+    let error = crate::json::read::<ErrorBody<'_>>(body).map(|body| report(body.error.get())).unwrap_or_default();
     let code = match by_status(status) {
         ErrorCode::UpstreamRateLimited if is_quota(&error) => ErrorCode::InsufficientQuota,
         // The text of an overloaded OpenAI is not for callers.

@@ -82,5 +82,5 @@ pub(super) fn text(raw: &RawValue) -> Option<Cow<'_, str>> {
 
 /// Reads a struct from an object; serde would take an array too.
 pub(super) fn object<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Option<T> {
-    bytes.trim_ascii_start().starts_with(b"{").then(|| serde_json::from_slice(bytes).ok()).flatten()
+    bytes.trim_ascii_start().starts_with(b"{").then(|| crate::json::read(bytes)).flatten()
 }

@@ -121,9 +121,9 @@ struct Said {
 
 impl Said {
     fn read(body: &[u8]) -> Self {
-        match serde_json::from_slice::<Value>(body) {
-            Ok(value) => Self::of(&value),
-            Err(_) => Self { report: unnamed(plain_text(body)), status: None },
+        match crate::json::read::<Value>(body) {
+            Some(value) => Self::of(&value),
+            None => Self { report: unnamed(plain_text(body)), status: None },
         }
     }
 

@@ -140,7 +140,7 @@ struct Entry<'a> {
 
 /// Reads a struct from an object; serde would take an array too.
 fn object<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Option<T> {
-    bytes.trim_ascii_start().starts_with(b"{").then(|| serde_json::from_slice(bytes).ok()).flatten()
+    bytes.trim_ascii_start().starts_with(b"{").then(|| crate::json::read(bytes)).flatten()
 }
 
 impl Wire<'_> {

@@ -16,7 +16,7 @@ struct Spec {
 
 /// The models of a list, as pairs of id and creation time, which is not told.
 pub(crate) fn read_models(body: &[u8]) -> Option<Vec<(String, u64)>> {
-    let specs: Specs = serde_json::from_slice(body).ok()?;
+    let specs: Specs = crate::json::read(body)?;
     Some(specs.resources.into_iter().map(|spec| (spec.model_id, 0)).collect())
 }
 
