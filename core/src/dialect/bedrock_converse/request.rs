@@ -21,6 +21,9 @@ use crate::error::{ErrorCode, Failure, Outcome};
 use crate::json;
 use crate::model::{Family, ThinkingForm};
 
+/// Most cache points of a request. <https://docs.aws.amazon.com/bedrock/latest/userguide/prompt-caching.html>
+const CACHE_POINTS: usize = 4;
+
 /// Writes a request. `model` and `stream` are in the URL, not in the body.
 ///
 /// # Errors
@@ -43,6 +46,7 @@ pub(crate) fn encode_request(request: &Request<'_>, to: &Destination<'_>) -> Out
     body.raw("{");
     messages::write(&mut body, request, to, &names, plan.json_instruction, &mut drops)?;
     inference(&mut body, request, to, &thinking, &mut drops);
+    let points = body.cache_points();
     tools::write(&mut body, request, to, &names, &plan, &mut drops);
     additional(&mut body, request, to, &thinking, &mut drops)?;
     output(&mut body, &plan, to, &thinking);
@@ -61,6 +65,10 @@ pub(crate) fn encode_request(request: &Request<'_>, to: &Destination<'_>) -> Out
         }
     }
     body.raw("}");
+    // A prompt begins with its tools; the last points cover the longest prefixes.
+    if body.limit_cache_points(CACHE_POINTS, points) {
+        drops.note("cache_control");
+    }
     let expect =
         Expect { json_tool: plan.json_tool(), no_tools: plan.no_tools, renamed: names.renamed(), ..Expect::default() };
     Ok(Encoded { body: Bytes::from(body.into_bytes()), headers: Vec::new(), drops, expect })

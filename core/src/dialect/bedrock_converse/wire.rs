@@ -1,6 +1,7 @@
 //! The members we read of Converse's answers and events, and the writer of its requests.
 
 use std::borrow::Cow;
+use std::ops::Range;
 
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -219,15 +220,19 @@ pub(super) fn redacted_thinking(data: &str) -> String {
 
 /// Writes JSON. Commas come by themselves; the caller pairs the brackets.
 #[derive(Debug, Default)]
-pub(super) struct Json(Vec<u8>);
+pub(super) struct Json {
+    bytes: Vec<u8>,
+    /// Where the cache points are, each with the comma before it.
+    points: Vec<Range<usize>>,
+}
 
 impl Json {
     /// Begins a member: its name, which needs no escape.
     pub(super) fn name(&mut self, name: &'static str) -> &mut Self {
         self.comma();
-        self.0.push(b'"');
-        self.0.extend_from_slice(name.as_bytes());
-        self.0.extend_from_slice(b"\":");
+        self.bytes.push(b'"');
+        self.bytes.extend_from_slice(name.as_bytes());
+        self.bytes.extend_from_slice(b"\":");
         self
     }
 
@@ -236,7 +241,7 @@ impl Json {
         if !json.starts_with(['}', ']']) {
             self.comma();
         }
-        self.0.extend_from_slice(json.as_bytes());
+        self.bytes.extend_from_slice(json.as_bytes());
         self
     }
 
@@ -244,7 +249,7 @@ impl Json {
     pub(super) fn string(&mut self, text: &str) -> &mut Self {
         self.comma();
         // A `Vec` takes every write, and a string is always JSON.
-        let written = serde_json::to_writer(&mut self.0, text);
+        let written = serde_json::to_writer(&mut self.bytes, text);
         debug_assert!(written.is_ok());
         self
     }
@@ -252,40 +257,72 @@ impl Json {
     /// A string that needs no escape, such as base64.
     pub(super) fn plain(&mut self, text: &str) -> &mut Self {
         self.comma();
-        self.0.push(b'"');
-        self.0.extend_from_slice(text.as_bytes());
-        self.0.push(b'"');
+        self.bytes.push(b'"');
+        self.bytes.extend_from_slice(text.as_bytes());
+        self.bytes.push(b'"');
         self
     }
 
     /// Whether nothing was written.
     pub(super) fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.bytes.is_empty()
     }
 
-    /// What was written.
-    pub(super) fn as_bytes(&self) -> &[u8] {
-        &self.0
+    /// A cache point behind a value, unless there is one.
+    pub(super) fn cache_point(&mut self, json: &str) {
+        let start = self.bytes.len();
+        if self.points.last().is_none_or(|point| point.end != start) {
+            self.raw(json);
+            self.points.push(start..self.bytes.len());
+        }
+    }
+
+    /// How many cache points there are.
+    pub(super) fn cache_points(&self) -> usize {
+        self.points.len()
+    }
+
+    /// Takes out all cache points but the last `most`, if there are more. Those from the `first` on count as the first.
+    pub(super) fn limit_cache_points(&mut self, most: usize, first: usize) -> bool {
+        let all = self.points.len();
+        let surplus = all.saturating_sub(most);
+        if surplus == 0 {
+            return false;
+        }
+        self.points.rotate_left(first.min(all));
+        self.points.truncate(surplus);
+        self.points.sort_unstable_by_key(|point| point.start);
+        let mut kept = Vec::with_capacity(self.bytes.len());
+        let mut copied = 0;
+        for point in self.points.drain(..) {
+            kept.extend_from_slice(self.bytes.get(copied..point.start).unwrap_or_default());
+            copied = point.end;
+        }
+        kept.extend_from_slice(self.bytes.get(copied..).unwrap_or_default());
+        self.bytes = kept;
+        true
     }
 
     /// What was written, for good.
     pub(super) fn into_bytes(self) -> Vec<u8> {
-        self.0
+        self.bytes
     }
 
     /// Values that were written elsewhere, with their commas.
     pub(super) fn splice(&mut self, values: &Self) -> &mut Self {
         if !values.is_empty() {
             self.comma();
-            self.0.extend_from_slice(&values.0);
+            let start = self.bytes.len();
+            self.points.extend(values.points.iter().map(|point| point.start + start..point.end + start));
+            self.bytes.extend_from_slice(&values.bytes);
         }
         self
     }
 
     /// A comma, unless a value begins a list or follows its name.
     fn comma(&mut self) {
-        if !matches!(self.0.last(), None | Some(b'{' | b'[' | b':')) {
-            self.0.push(b',');
+        if !matches!(self.bytes.last(), None | Some(b'{' | b'[' | b':')) {
+            self.bytes.push(b',');
         }
     }
 }

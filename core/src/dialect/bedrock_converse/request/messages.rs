@@ -24,7 +24,7 @@ const BESIDE_DOCUMENTS: &str = "See attached.";
 /// What the model says between results of tools and a text of the user, where it refuses the two in one turn.
 const BETWEEN_RESULTS_AND_TEXT: &str = "Understood.";
 
-/// Writes `messages` and `system`.
+/// Writes `system` and `messages`.
 ///
 /// # Errors
 /// A code of status 400 for content that the provider or the model cannot take.
@@ -53,6 +53,9 @@ pub(super) fn write(
         }
         None => return Err(Failure::invalid("messages", "'messages' must have a message of the user.")),
     }
+    if to.can.system_role && !system.is_empty() {
+        body.name("system").raw("[").splice(&system).raw("]");
+    }
     body.name("messages").raw("[");
     let mut turns = Turns { body, to, names, drops, titles: Titles::default(), turn: None };
     if !to.can.system_role && !system.is_empty() {
@@ -64,9 +67,6 @@ pub(super) fn write(
     }
     turns.close();
     body.raw("]");
-    if to.can.system_role && !system.is_empty() {
-        body.name("system").raw("[").splice(&system).raw("]");
-    }
     Ok(())
 }
 
@@ -88,10 +88,7 @@ pub(super) fn cache_point(out: &mut Json, cache: CacheControl, to: &Destination<
         drops.note("cache_control");
         return;
     }
-    if [DEFAULT, FIVE_MINUTES, ONE_HOUR].iter().any(|point| out.as_bytes().ends_with(point.as_bytes())) {
-        return;
-    }
-    out.raw(match cache {
+    out.cache_point(match cache {
         _ if to.can.family == Family::Nova => DEFAULT,
         CacheControl::Default => DEFAULT,
         CacheControl::FiveMinutes => FIVE_MINUTES,

@@ -459,3 +459,55 @@ fn the_schema_of_claudes_answer_is_closed() {
         assert_eq!(schema, want, "{model}");
     }
 }
+
+#[test]
+fn the_last_four_cache_points_stay() {
+    let mark = || json!({"type": "ephemeral"});
+    let text = |text: &str| json!({"type": "text", "text": text, "cache_control": mark()});
+    let tool = json!({"type": "function", "function": {"name": "f"}, "cache_control": mark()});
+    let point = r#"{"cachePoint":{"type":"default"}}"#;
+    let places = |users: usize| {
+        // Points that are but text, or a call's arguments, are none.
+        let mut call = call(point);
+        call["content"] = json!(point);
+        let mut messages = vec![
+            json!({"role": "system", "content": [text("s"), text("t")]}),
+            json!({"role": "user", "content": "x"}),
+            call,
+            json!({"role": "tool", "tool_call_id": "t", "content": "1"}),
+        ];
+        messages.extend((0..users).map(|at| json!({"role": "user", "content": [text(&format!("u{at}"))]})));
+        let front = front(&json!({"messages": messages, "tools": [tool]}));
+        let encoded = encode(CLAUDE, &json!({}), &front).unwrap();
+        let body = body_of(&encoded);
+        let points = |list: &Value| {
+            let points: String = list
+                .as_array()
+                .unwrap()
+                .iter()
+                .map(|block| if block["cachePoint"].is_null() { '-' } else { '+' })
+                .collect();
+            points
+        };
+        let said = &body["messages"][1]["content"];
+        assert_eq!(
+            (&said[0]["text"], &said[1]["toolUse"]["input"]),
+            (&json!(point), &json!({"cachePoint": {"type": "default"}}))
+        );
+        let last = body["messages"].as_array().unwrap().last().unwrap();
+        [
+            points(&body["toolConfig"]["tools"]),
+            points(&body["system"]),
+            points(&last["content"]),
+            encoded.drops.header(),
+        ]
+    };
+    for (users, want) in [
+        (1, ["-+", "-+-+", "--+", ""]),
+        (2, ["-", "-+-+", "--+-+", "cache_control"]),
+        (3, ["-", "--+", "--+-+-+", "cache_control"]),
+        (6, ["-", "--", "----+-+-+-+", "cache_control"]),
+    ] {
+        assert_eq!(places(users), want, "{users}");
+    }
+}

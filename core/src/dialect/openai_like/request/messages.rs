@@ -12,6 +12,11 @@ fn is_system(role: Role) -> bool {
     matches!(role, Role::System | Role::Developer)
 }
 
+/// Whether a part is a text of no characters: it is left out, as some servers refuse it.
+fn is_empty(part: &Part<'_>) -> bool {
+    matches!(&part.kind, PartKind::Text(text) | PartKind::Refusal(text) if text.is_empty())
+}
+
 impl<'r, 'a> Body<'r, 'a> {
     /// Writes `messages`.
     pub(super) fn messages(&mut self) -> Outcome<()> {
@@ -128,7 +133,7 @@ impl<'r, 'a> Body<'r, 'a> {
             Content::Parts(parts) => parts,
         };
         let mut texts = Vec::with_capacity(parts.len());
-        for part in parts {
+        for part in parts.iter().filter(|part| !is_empty(part)) {
             match &part.kind {
                 PartKind::Text(text) | PartKind::Refusal(text) => texts.push(&**text),
                 _ => return Err(self.unsupported(message, part)),
@@ -145,7 +150,13 @@ impl<'r, 'a> Body<'r, 'a> {
     fn parts(&mut self, message: &Message<'a>, preface: Option<String>) -> Outcome<()> {
         let Content::Parts(parts) = &message.content else { return Ok(()) };
         let refusal = message.refusal.as_deref().filter(|_| !self.profile.refusals);
-        if parts.is_empty() && preface.is_none() && refusal.is_none() {
+        let empty = parts.iter().all(is_empty);
+        if message.role == Role::User && empty && !parts.is_empty() {
+            let param = format!("messages[{}]", message.at);
+            let text = format!("'{param}' must have content that is not empty.");
+            return Err(Failure::invalid(param, text));
+        }
+        if empty && preface.is_none() && refusal.is_none() {
             if message.role != Role::Assistant || !self.may_be_silent(message) {
                 self.out.text_member("content", "");
             }
@@ -156,7 +167,7 @@ impl<'r, 'a> Body<'r, 'a> {
         if let Some(preface) = preface {
             self.text_part(&preface);
         }
-        for part in parts {
+        for part in parts.iter().filter(|part| !is_empty(part)) {
             match &part.kind {
                 PartKind::Text(text) | PartKind::Refusal(text) => self.text_part(text),
                 PartKind::Image { url, detail } if message.role == Role::User && self.to.can.images => {

@@ -394,3 +394,36 @@ fn other_types_have_no_profile() {
     let to = Destination { kind, model: "m", can: &can, settings: &settings, inlined: &inlined };
     assert_eq!(encode_request(&request, &to).unwrap_err().code, ErrorCode::InternalError);
 }
+
+#[test]
+fn empty_text_parts_are_left_out() {
+    let part = |text: &str| json!({"type": "text", "text": text});
+    let no_system = json!({"system_role": false});
+    let system = json!({"role": "system", "content": "S"});
+    let call = json!({"id": "t", "type": "function", "function": {"name": "f", "arguments": "{}"}});
+    let x = json!({"role": "user", "content": "x"});
+    for kind in [WATSONX, CEREBRAS, NIM] {
+        for (content, want) in [
+            (json!([part(""), part("x"), part("")]), json!([part("x")])),
+            (json!([part(" ")]), json!([part(" ")])),
+            (json!(""), json!("")),
+        ] {
+            let front = json!({"model": "m", "messages": [{"role": "user", "content": content}]});
+            let (body, drops) = encode(kind, &json!({}), &front).unwrap();
+            assert_eq!((&body["messages"][0]["content"], drops.as_str()), (&want, ""), "{kind:?}");
+        }
+        for said in [json!({}), no_system.clone()] {
+            let front =
+                json!({"model": "m", "messages": [system, x, {"role": "user", "content": [part(""), part("")]}]});
+            assert_eq!(encode(kind, &said, &front), Err(("invalid_request", "messages[2]".to_owned())), "{kind:?}");
+        }
+        // What the model, a tool or the operator says may be nothing.
+        let front = json!({"model": "m", "messages": [{"role": "system", "content": [part("a"), part(""), part("b")]}, x,
+            {"role": "assistant", "content": [part("")], "tool_calls": [call]},
+            {"role": "tool", "tool_call_id": "t", "content": [part("")]}]});
+        let (body, _) = encode(kind, &json!({}), &front).unwrap();
+        let text = body.to_string();
+        assert!(!text.contains(r#""text":"""#) && !text.contains(r"a\n\nb"), "{kind:?} {text}");
+        assert_eq!(body["messages"][3]["content"], "", "{kind:?}");
+    }
+}
