@@ -26,7 +26,7 @@ use crate::error::{ErrorCode, Failure, Outcome};
 use crate::frame::{eventstream, sse};
 use crate::gateway::Gateway;
 use crate::limits;
-use crate::model::Capabilities;
+use crate::model::{Capabilities, MaxTokensParameter};
 use crate::ports::{Platform, UpstreamBody};
 use crate::provider::{self, Endpoint, Operation, ProviderKind};
 use crate::relay::{Codec, Hold, Pass, Relay, Setup, Source, Translate};
@@ -161,7 +161,11 @@ impl Attempt<'_> {
         let Some(kind) = self.target.provider.kind() else { return Err(self.unsupported()) };
         let Some(wire) = Wire::of(kind, self.call.endpoint) else { return Err(self.unsupported()) };
         let model = self.target.model;
-        let can = Capabilities::of(kind, model.id.as_str(), model.capabilities.as_ref());
+        let mut can = Capabilities::of(kind, model.id.as_str(), model.capabilities.as_ref());
+        let wanted = || self.gateway.cache.wants_completion_limit(&model.uuid, model.id.as_str());
+        if kind == ProviderKind::AzureOpenAi && can.max_tokens_parameter.is_none() && wanted() {
+            can.max_tokens_parameter = Some(MaxTokensParameter::MaxCompletionTokens);
+        }
         let timeouts = self.gateway.deployment.timeouts;
         let now = platform.now_ms();
         let total = now
@@ -220,7 +224,20 @@ impl Run<'_> {
         let body = call.encode(self.model(), true, self.can, &mut drops);
         self.note(&drops, trace)?;
         let draft = Draft { body, headers: Vec::new() };
-        let upstream = self.send(platform, trace, &draft).await?;
+        let upstream = match self.send(platform, trace, &draft).await {
+            Err(failure) if self.wants_other_limit(&failure) => {
+                // A deployment's name says nothing of its model: the answer does, once for this isolate.
+                let model = self.attempt.target.model;
+                self.attempt.gateway.cache.learn_completion_limit(&model.uuid, self.model(), platform.now_ms());
+                let can = Capabilities {
+                    max_tokens_parameter: Some(MaxTokensParameter::MaxCompletionTokens),
+                    ..self.can.clone()
+                };
+                let body = call.encode(self.model(), true, &can, &mut drops);
+                self.send(platform, trace, &Draft { body, headers: Vec::new() }).await?
+            }
+            sent => sent?,
+        };
         let azure = self.kind == ProviderKind::AzureOpenAi;
         // What Azure adds is left out for those who want OpenAI's shapes only.
         let plain = azure && self.attempt.strict && call.endpoint == Endpoint::Chat;
@@ -246,6 +263,16 @@ impl Run<'_> {
         let (usage, model) = openai_chat::read_answer(call.endpoint, &bytes)?;
         trace.upstream_model = model;
         Ok(Answer::Whole(bytes, usage))
+    }
+
+    /// Whether a deployment of Azure OpenAI refused `max_tokens`, and nothing but that, in its known words.
+    fn wants_other_limit(&self, failure: &Failure) -> bool {
+        let given = |name: &str| self.attempt.call.object().get(name).is_some_and(|raw| raw.get() != "null");
+        let words = failure.upstream.as_ref().map(|error| (error.code.as_deref(), error.param.as_deref()));
+        self.kind == ProviderKind::AzureOpenAi
+            && words == Some((Some("unsupported_parameter"), Some("max_tokens")))
+            && self.can.max_tokens_parameter.is_none()
+            && given("max_tokens")
     }
 
     async fn chat<P: Platform>(&self, platform: &P, trace: &mut Trace) -> Outcome<Answer<P>> {

@@ -21,6 +21,8 @@ pub(crate) struct Cache {
     default_tenant: Mutex<Option<(TenantId, u64)>>,
     credentials: Mutex<HashMap<(TenantId, String), Aged<Credential>>>,
     tokens: Mutex<HashMap<TokenKey, Slot>>,
+    /// Deployments of Azure OpenAI that want `max_completion_tokens`: of a model's uuid, its id.
+    completion_limits: Mutex<HashMap<String, (String, u64)>>,
 }
 
 struct Entry {
@@ -196,6 +198,19 @@ impl Cache {
     /// Forgets a credential that an upstream refused or that was deleted.
     pub(crate) fn forget_credential(&self, tenant: TenantId, id: &str) {
         lock(&self.credentials).remove(&(tenant, id.to_owned()));
+    }
+
+    /// Whether an enabled model was found to want `max_completion_tokens`.
+    pub(crate) fn wants_completion_limit(&self, uuid: &str, id: &str) -> bool {
+        lock(&self.completion_limits).get(uuid).is_some_and(|(known, _)| known == id)
+    }
+
+    /// An enabled model refused `max_tokens` and pointed to `max_completion_tokens`.
+    pub(crate) fn learn_completion_limit(&self, uuid: &str, id: &str, now_ms: u64) {
+        let mut known = lock(&self.completion_limits);
+        let key = uuid.to_owned();
+        make_room(&mut known, &key, limits::MODELS, |(_, at)| *at);
+        known.insert(key, (id.to_owned(), now_ms));
     }
 
     /// Does something with a token's slot; a new one is made where there is none.

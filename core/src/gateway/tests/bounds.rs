@@ -216,3 +216,37 @@ fn secrets_without_a_provider_are_swept() {
     assert_eq!(bench.world.run(bench.gateway.sweep(bench.world.clone())).removed, 1);
     assert_eq!(chat(&bench).0, 200);
 }
+
+#[test]
+fn the_limit_that_a_deployment_wants_is_asked_for_once() {
+    let bench = Bench::empty();
+    let data = json!({"name": "azure", "data": {"apikey": "k", "resource_name": "my-res"}});
+    let uuid = bench.admin("POST", "/v1/providers/azure-openai", data).1["uuid"].as_str().unwrap().to_owned();
+    let models = format!("/v1/providers/{uuid}/models");
+    let model = bench.admin("POST", &models, json!({"id": "reasoner", "alias": "fast"})).1["uuid"].clone();
+    let refusal =
+        json!({"error": {"message": "m", "param": "max_tokens", "code": "unsupported_parameter"}}).to_string();
+    let limits = |bench: &Bench| {
+        bench.chat(json!({"max_tokens": 7}));
+        let sent = bench.world.http().take_sent();
+        let limit = |sent: crate::testing::Sent| {
+            let body: Value = serde_json::from_slice(&sent.body).unwrap();
+            if body["max_tokens"] == 7 { "old" } else { "new" }
+        };
+        sent.into_iter().map(limit).collect::<Vec<_>>()
+    };
+    bench.world.http().push(Answer::json(400, refusal.clone()));
+    bench.world.http().push(Answer::json(200, OK));
+    assert_eq!(limits(&bench), ["old", "new"]);
+    bench.world.http().push(Answer::json(200, OK));
+    assert_eq!(limits(&bench), ["new"]);
+    // Another id may be another model.
+    let path = format!("{models}/{}", model.as_str().unwrap());
+    assert_eq!(bench.admin("PATCH", &path, json!({"id": "chatter"})).0, 200);
+    bench.world.http().push(Answer::json(200, OK));
+    assert_eq!(limits(&bench), ["old"]);
+    // What says it a second time is not asked a third time.
+    bench.world.http().push(Answer::json(400, refusal.clone()));
+    bench.world.http().push(Answer::json(400, refusal));
+    assert_eq!(limits(&bench), ["old", "new"]);
+}
