@@ -24,11 +24,17 @@ def own(make_gateway):
     return make_gateway(CORS_ALLOW_ORIGINS="https://app.example.com https://other.example.com:8443")
 
 
-@pytest.mark.xdist_group("first steps")
 class TestFirstSteps:
-    """In order: an empty deployment, its default tenant, a restart."""
+    """An empty deployment, its default tenant, a restart."""
 
-    def test_1_before_a_tenant_exists(self, own):
+    def test_in_order(self, own, sim):
+        """One test, because the workers of a run share tests out one by one."""
+        self.before_a_tenant_exists(own)
+        tenants, account = self.the_default_tenant_is_the_first(own, sim)
+        self.a_restart_keeps_everything(own, *tenants, account)
+        self.the_next_tenant_becomes_the_default(own, *tenants)
+
+    def before_a_tenant_exists(self, own):
         assert check.ok(own.operator.get("/tenants"))["data"] == []
         for method, path, body in (
             ("GET", "/providers", None), ("GET", "/tenant", None), ("GET", "/models", None), ("POST", "/providers/openai", {"name": "p", "data": {"apikey": KEY}}),
@@ -38,9 +44,8 @@ class TestFirstSteps:
             found = check.error(answer, 409, "tenant_required", type="invalid_request_error")
             assert "/v1/tenant" in found["message"] and "curl" in found["message"], found
 
-    def test_2_the_default_tenant_is_the_first(self, own, sim):
+    def the_default_tenant_is_the_first(self, own, sim):
         first, second = own.tenant(name="First"), own.tenant(name="Second")
-        TestFirstSteps.tenants = first, second
         assert check.ok(own.operator.get("/tenant"))["id"] == first.id
         account = sim.account()
         own.canaries.add(account.key, "apikey of the default tenant")
@@ -48,10 +53,9 @@ class TestFirstSteps:
         check.ok(own.operator.post(f"/providers/{provider['uuid']}/models", {"id": "gpt-4o", "alias": "chat"}), 201)
         check.ok(own.operator.chat("chat"))
         assert [p["uuid"] for p in first.providers()] == [provider["uuid"]] and second.providers() == []
-        TestFirstSteps.account = account
+        return (first, second), account
 
-    def test_3_a_restart_keeps_everything(self, own):
-        first, second = TestFirstSteps.tenants
+    def a_restart_keeps_everything(self, own, first, second, account):
         key = first.key(name="kept")
         look = lambda: (  # noqa: E731
             check.ok(own.operator.get("/tenants")), first.providers(), first.models(), check.ok(first.admin.get("/keys")), check.ok(second.admin.get("/tenant")),
@@ -61,10 +65,9 @@ class TestFirstSteps:
         assert look() == before
         for caller in (first.admin, own.operator, own.api(key["api_key"])):
             check.ok(caller.chat("chat"))
-        assert TestFirstSteps.account.last()["key"] == TestFirstSteps.account.key
+        assert account.last()["key"] == account.key
 
-    def test_4_the_next_tenant_becomes_the_default(self, own):
-        first, second = TestFirstSteps.tenants
+    def the_next_tenant_becomes_the_default(self, own, first, second):
         check.ok(first.admin.delete("/tenant"), 204)
         check.within(own.entry.bound, lambda: same(check.ok(own.operator.get("/tenant"))["id"], second.id))
         check.ok(second.admin.delete("/tenant"), 204)
@@ -72,7 +75,7 @@ class TestFirstSteps:
         third = own.tenant(name="First")
         check.within(own.entry.bound, lambda: same(check.ok(own.operator.get("/tenant"))["id"], third.id))
 
-    def test_5_origins_that_the_operator_allows(self, own):
+    def test_origins_that_the_operator_allows(self, own):
         preflight = {"access-control-request-method": "POST", "access-control-request-headers": "authorization, content-type"}
         url = f"{own.origin}/v1/chat/completions"
         for origin in ("https://app.example.com", "https://other.example.com:8443"):
