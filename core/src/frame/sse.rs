@@ -45,11 +45,11 @@ impl Decoder {
     /// Takes the next chunk and emits the events that end in it.
     ///
     /// After [`TooLarge`] the decoder takes nothing more and keeps answering so.
-    pub(crate) fn push(&mut self, chunk: &Bytes, emit: impl FnMut(Event)) -> Result<(), TooLarge> {
+    pub(crate) fn push(&mut self, chunk: &Bytes, mut emit: impl FnMut(Event)) -> Result<(), TooLarge> {
         if self.failed {
             return Err(TooLarge);
         }
-        let read = self.read(chunk, emit);
+        let read = self.read(chunk, &mut emit);
         if read.is_err() {
             *self = Self { failed: true, ..Self::default() };
         }
@@ -73,7 +73,8 @@ impl Decoder {
         }
     }
 
-    fn read(&mut self, chunk: &Bytes, mut emit: impl FnMut(Event)) -> Result<(), TooLarge> {
+    /// One copy for every receiver.
+    fn read(&mut self, chunk: &Bytes, emit: &mut dyn FnMut(Event)) -> Result<(), TooLarge> {
         let mut at = self.skip_bom(chunk);
         if !self.line.is_empty() || self.form != Form::Nothing {
             self.form = Form::Other;
@@ -96,7 +97,7 @@ impl Decoder {
             self.after_return = !by_feed;
             if line.is_empty() {
                 let whole = by_feed && self.form == Form::OneDataLine;
-                self.dispatch(whole.then_some(event_at..at), &mut emit);
+                self.dispatch(whole.then_some(event_at..at), emit);
                 event_at = at;
                 continue;
             }
@@ -163,7 +164,7 @@ impl Decoder {
         }
     }
 
-    fn dispatch(&mut self, span: Option<Range<usize>>, emit: &mut impl FnMut(Event)) {
+    fn dispatch(&mut self, span: Option<Range<usize>>, emit: &mut dyn FnMut(Event)) {
         let name = self.name.take();
         self.form = Form::Nothing;
         if let Some(data) = std::mem::take(&mut self.data).whole() {
