@@ -1,5 +1,6 @@
 //! The exchanges of `tests/golden`: what goes up and what comes back, to the letter. Its README has the format.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -198,6 +199,10 @@ impl Case {
             let seen = headers.get(header.as_str()).and_then(|v| v.to_str().ok()).unwrap_or_default();
             assert!(seen.starts_with(value.as_str().unwrap()), "{name}: {header} is '{seen}'");
         }
+        for header in ["x-gateway-dropped-params", "x-gateway-native-finish-reason"] {
+            let told = self.case.get("edge").is_none() || want["headers"].get(header).is_some();
+            assert!(told || !headers.contains_key(header), "{name}: {header} is told");
+        }
         match want["body_file"].as_str() {
             Some(file) => {
                 let file = fs::read_to_string(self.folder.join(file)).unwrap();
@@ -280,7 +285,7 @@ fn every_exchange_is_as_recorded() {
             if only.as_ref().is_some_and(|only| !path.to_string_lossy().contains(only.as_str())) {
                 continue;
             }
-            for pieces in [1, 2, 7, 1000] {
+            for pieces in [1, 2, 7, 10_000] {
                 let play = std::panic::AssertUnwindSafe(|| case.play(pieces));
                 if let Err(panic) = std::panic::catch_unwind(play) {
                     let text = panic.downcast::<String>().map_or_else(|_| "panicked".to_owned(), |text| *text);
@@ -294,4 +299,43 @@ fn every_exchange_is_as_recorded() {
         }
     }
     assert!(faults.is_empty(), "{} exchanges differ:\n{}", faults.len(), faults.join("\n\n"));
+}
+
+#[test]
+fn every_edge_case_is_shown() {
+    let folder = root().join("edge");
+    let readme = fs::read_to_string(folder.join("README.md")).unwrap();
+    let mut numbers = Vec::new();
+    let mut listed = BTreeMap::new();
+    for line in readme.lines() {
+        let cells: Vec<&str> = line.split(" | ").map(|cell| cell.trim_matches(['|', ' '])).collect();
+        let Ok(number) = cells[0].parse::<u64>() else { continue };
+        numbers.push(number);
+        let shown = cells[3];
+        if let Some(places) = shown.strip_prefix("elsewhere: ") {
+            let mut paths = places.split('`').filter(|place| place.contains('/')).peekable();
+            assert!(paths.peek().is_some(), "{line}");
+            for path in paths {
+                assert!(root().join("../..").join(path).is_file(), "{number}: {path}");
+            }
+        } else if !shown.starts_with("later: ") {
+            listed.extend(shown.split(", ").map(|name| (name.to_owned(), number)));
+        }
+    }
+    assert_eq!(numbers, Vec::from_iter(1..=99));
+
+    let mut files = BTreeMap::new();
+    for entry in fs::read_dir(&folder).unwrap() {
+        let path = entry.unwrap().path();
+        if path.extension().is_some_and(|extension| extension == "json") {
+            let case: Value = serde_json::from_slice(&fs::read(&path).unwrap()).unwrap();
+            let name = path.file_stem().unwrap().to_string_lossy().into_owned();
+            assert_eq!(case["name"], format!("edge/{name}"));
+            let edge = case["edge"].as_u64().unwrap();
+            let begin = name.split(|c: char| !c.is_ascii_digit()).next().unwrap();
+            assert_eq!(begin, format!("{edge:02}"), "{name}");
+            files.insert(name, edge);
+        }
+    }
+    assert_eq!(listed, files);
 }

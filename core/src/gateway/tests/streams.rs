@@ -88,7 +88,8 @@ fn silence_after_content_is_bridged_by_comments() {
 #[test]
 fn a_client_that_leaves_mid_stream_cancels_the_upstream_and_is_logged() {
     let bench = Bench::new();
-    bench.world.http().push(Answer::stream(vec![TEXT.into(), Chunk::Hang]));
+    let usage = "\"usage\":{\"prompt_tokens\":3,\"completion_tokens\":1},\"choices\"";
+    bench.world.http().push(Answer::stream(vec![TEXT.replace("\"choices\"", usage).as_str().into(), Chunk::Hang]));
     let body = json!({"model": "fast", "messages": [{}], "stream": true}).to_string();
     let response = bench.send(&bench.key, "POST", "/v1/chat/completions", body);
     let Body::Live(mut live) = response.into_body() else { panic!("no stream") };
@@ -98,7 +99,9 @@ fn a_client_that_leaves_mid_stream_cancels_the_upstream_and_is_logged() {
     assert_eq!(bench.world.http().cancelled(), 1);
     let lines = bench.world.take_log();
     assert_eq!(lines.len(), 1);
-    assert!(lines[0].contains("\"http.response.status_code\":499"), "{}", lines[0]);
+    let line: Value = serde_json::from_str(&lines[0]).unwrap();
+    assert_eq!(line["http.response.status_code"], 499);
+    assert_eq!(line["gen_ai.usage.input_tokens"], 3);
 }
 
 #[test]
