@@ -34,25 +34,28 @@ pub(crate) async fn main(given: Vec<String>) -> Outcome<()> {
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Growth {
     pub(crate) streams: u64,
-    /// After the first streams.
+    /// After the first of them.
     pub(crate) early_mb: f64,
     /// After the last.
     pub(crate) late_mb: f64,
 }
 
-/// Sends `streams` translated streams over 50 connections, in ten parts. A collector of garbage lets memory swing, so that
-/// the middle one of three parts counts, from the first on and up to the last.
+/// Sends translated streams over 50 connections: `streams` for the heap to find its size (workerd's takes some thousands,
+/// and then stays), and as many that must leave it so. A collector of garbage lets memory swing, so that the middle one of
+/// three readings counts at both ends.
 pub(crate) async fn growth(setting: &Setting, role: Role, subject: &Subject, streams: u64) -> Outcome<Growth> {
     let part = (streams / PARTS).max(1).to_string();
     let options = ["--stream", "true", "--conns", "50", "--requests", &part, "--warmup", "0", "--secs", "600"];
     let (mut resident, mut answered) = (Vec::new(), 0);
-    for _ in 0..PARTS {
+    for number in 0..2 * PARTS {
         let sample = run::load(setting, role, subject, Wire::Anthropic, &options).await?;
         if let Some(fault) = sample.fault {
             return Err(format!("{role:?} answered wrongly under many streams: {fault}").into());
         }
-        answered += sample.good;
-        resident.push(process::resident_mb(subject.pid));
+        if number >= PARTS {
+            answered += sample.good;
+            resident.push(process::resident_mb(subject.pid));
+        }
     }
     let early = resident.iter().take(3).copied();
     let late = resident.iter().rev().take(3).copied();
