@@ -110,7 +110,7 @@ impl Translate {
 
     /// Takes bytes of the provider; what the client sees of them.
     pub(super) fn push(&mut self, chunk: &Bytes, note: &mut Note) -> Bytes {
-        let mut out = Vec::new();
+        let mut out = Vec::with_capacity(self.encoder.room(chunk.len()));
         let pushed = self.source.push(chunk, &mut sink(&mut self.encoder, note, &mut out));
         match pushed {
             Ok(()) => {}

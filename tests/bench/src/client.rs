@@ -9,22 +9,36 @@ use hyper_util::rt::TokioExecutor;
 use serde_json::{Value, json};
 
 use crate::Outcome;
+use crate::upstream::Wire;
 
 pub(crate) async fn get(url: &str) -> Outcome<StatusCode> {
     Ok(call(Method::GET, url, "none", None).await?.0)
 }
 
-/// Makes a tenant with one provider and one model, and answers with a key for inference.
+/// Makes a tenant with a provider and a model for each wire format, and answers with a key for inference.
 pub(crate) async fn provision(origin: &str, admin_key: &str, provider: &str) -> Outcome<String> {
     let tenant = post(&format!("{origin}/v1/tenant"), admin_key, json!({"name": "bench"})).await?;
     let admin = member(&tenant, "api_key")?;
-    let data = json!({"apikey": "sk-bench", "base_url": format!("{provider}/v1")});
-    let made = json!({"name": "mock", "data": data});
-    let made = post(&format!("{origin}/v1/providers/openai"), &admin, made).await?;
-    let models = format!("{origin}/v1/providers/{}/models", member(&made, "uuid")?);
-    post(&models, &admin, json!({"id": "gpt-4o-mini", "alias": MODEL})).await?;
+    let providers = [
+        (Wire::OpenAi, "openai", format!("{provider}/v1"), "gpt-4o-mini"),
+        (Wire::Anthropic, "anthropic", provider.to_owned(), "claude-sonnet-4-6"),
+    ];
+    for (wire, kind, base, id) in providers {
+        let made = json!({"name": kind, "data": {"apikey": "sk-bench", "base_url": base}});
+        let made = post(&format!("{origin}/v1/providers/{kind}"), &admin, made).await?;
+        let models = format!("{origin}/v1/providers/{}/models", member(&made, "uuid")?);
+        post(&models, &admin, json!({"id": id, "alias": model(wire)})).await?;
+    }
     let key = json!({"name": "bench", "scopes": ["inference"]});
     member(&post(&format!("{origin}/v1/keys"), &admin, key).await?, "api_key")
+}
+
+/// What the tenant's application calls the model behind a wire format.
+pub(crate) fn model(wire: Wire) -> &'static str {
+    match wire {
+        Wire::OpenAi => "bench",
+        Wire::Anthropic => "bench-translated",
+    }
 }
 
 async fn post(url: &str, bearer: &str, body: Value) -> Outcome<Value> {
@@ -52,6 +66,3 @@ async fn call(method: Method, url: &str, bearer: &str, body: Option<Value>) -> O
 fn member(value: &Value, name: &str) -> Outcome<String> {
     Ok(value.get(name).and_then(Value::as_str).ok_or_else(|| format!("no {name} in {value}"))?.to_owned())
 }
-
-/// What the tenant's application calls the model.
-pub(crate) const MODEL: &str = "bench";

@@ -11,6 +11,7 @@ use tokio::sync::oneshot;
 use crate::arguments::Arguments;
 use crate::lambda::{self, Event, Function};
 use crate::sample::Spread;
+use crate::upstream::Wire;
 use crate::{Outcome, client};
 
 /// Times of many starts, ms.
@@ -25,7 +26,7 @@ pub(crate) struct Cold {
 pub(crate) async fn main(given: Vec<String>) -> Outcome<()> {
     let arguments = Arguments::read(given, &["count", "bearer", "model", "cpu"])?;
     let body = serde_json::json!({
-        "model": arguments.text("model").unwrap_or(client::MODEL),
+        "model": arguments.text("model").unwrap_or(client::model(Wire::OpenAi)),
         "messages": [{"role": "user", "content": "hello"}],
     });
     let headers = HashMap::from([

@@ -18,10 +18,11 @@ use tokio::net::TcpStream;
 use tokio::task::LocalSet;
 
 use self::check::Check;
+use crate::Outcome;
 use crate::arguments::Arguments;
 use crate::process::{self, CpuTime};
 use crate::sample::{Sample, Spread};
-use crate::{Outcome, upstream};
+use crate::upstream::{self, Wire};
 
 pub(crate) async fn main(given: Vec<String>) -> Outcome<()> {
     let sample = LocalSet::new().run_until(measure(Plan::read(given)?)).await;
@@ -34,6 +35,8 @@ struct Plan {
     address: SocketAddr,
     bearer: String,
     body: Bytes,
+    /// The wire format of the answers.
+    wire: Wire,
     /// Text chunks of a stream; none: a whole answer.
     chunks: Option<u32>,
     connections: usize,
@@ -68,10 +71,11 @@ impl Plan {
             "stream": stream,
         });
         Ok(Self {
-            uri,
             address,
             bearer: format!("Bearer {}", arguments.text("bearer").unwrap_or("none")),
             body: Bytes::from(body.to_string()),
+            wire: if uri.path() == Wire::Anthropic.path() { Wire::Anthropic } else { Wire::OpenAi },
+            uri,
             chunks: stream.then_some(chunks),
             connections: arguments.parsed("conns", 1)?,
             warmup: Duration::from_secs_f64(arguments.parsed("warmup", 0.3)?),
@@ -199,7 +203,7 @@ async fn ask(plan: &Plan, connection: &mut Option<SendRequest<Full<Bytes>>>) -> 
     let begun = Instant::now();
     let mut response = sender.send_request(request).await?;
     let status = response.status();
-    let mut check = Check::new(plan.chunks);
+    let mut check = Check::new(plan.wire, plan.chunks);
     let (mut first, mut reads) = (None, 0);
     while let Some(frame) = response.frame().await {
         if let Ok(piece) = frame?.into_data() {

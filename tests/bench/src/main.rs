@@ -18,6 +18,7 @@ mod run;
 mod sample;
 mod serve;
 mod subject;
+mod translation;
 mod upstream;
 mod worker;
 

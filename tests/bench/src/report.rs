@@ -3,8 +3,11 @@
 use std::fmt::Write;
 
 use crate::cold::Cold;
+use crate::memory::Growth;
 use crate::run::{CASES, Case, Role, Samples};
 use crate::sample::{Sample, median};
+use crate::translation::Cost;
+use crate::upstream::Wire;
 use crate::{Outcome, machine};
 
 /// What a reader has to know about a run.
@@ -16,6 +19,9 @@ pub(crate) struct Facts {
     pub(crate) secs: f64,
     pub(crate) pinned: bool,
     pub(crate) cold: Option<Cold>,
+    pub(crate) growth: Vec<(Role, Growth)>,
+    /// What core alone costs.
+    pub(crate) core: Vec<Cost>,
 }
 
 /// A finished run.
@@ -36,11 +42,21 @@ pub(crate) fn make(facts: &Facts, samples: &Samples) -> Outcome<Report> {
             return Err(format!("{role:?} answered wrongly in {name}: {fault}").into());
         }
     }
-    let entries = entries(samples);
     let budgets = budgets(facts, samples);
-    let table = format!("{}\n{}\n{}", heading(facts), entries, budget_table(&budgets));
+    let mut parts = Vec::new();
+    if !samples.is_empty() {
+        parts.extend([heading(facts), entries(samples)]);
+    }
+    if !facts.core.is_empty() {
+        parts.push(core(&facts.core));
+    }
+    if !budgets.is_empty() {
+        parts.push(budget_table(&budgets));
+    }
+    let table = parts.join("\n");
     let cold = facts.cold.map(cold_starts).unwrap_or_default();
-    let text = format!("{}\n{cold}{table}", everything(samples));
+    let everything = if samples.is_empty() { String::new() } else { everything(samples) };
+    let text = format!("{everything}\n{cold}{table}");
     Ok(Report { text, table, missed: budgets.iter().filter(|budget| !budget.holds()).count() })
 }
 
@@ -59,7 +75,8 @@ fn heading(facts: &Facts) -> String {
         "Commit {commit}, {machine}{workerd}: medians of {rounds} interleaved rounds of {secs} s, \
          {pinned}, provider and client on the same machine. CPU is that of the gateway's process, in user and kernel mode. The floor \
          is the least that could stand in its place: for local a hyper proxy, for the Worker one of JavaScript on the same \
-         workerd that passes the answer on (streams chunk by chunk); neither looks at what it passes.\n",
+         workerd that passes the answer on (streams chunk by chunk); neither looks at what it passes. Anthropic's answers are \
+         translated by the gateway and passed on as they are by the floor.\n",
         commit = facts.commit,
         machine = machine::describe(),
         rounds = facts.rounds,
@@ -125,6 +142,20 @@ fn everything(samples: &Samples) -> String {
     table
 }
 
+/// What an event of a stream costs in core.
+fn core(costs: &[Cost]) -> String {
+    let mut table = String::from(
+        "Core alone, natively: from the provider's bytes to the client's, framing and checksums included.\n\n\
+         | stream of | bytes of an event | ns per event, one in a chunk | ns per event, chunks of 16 KB |\n\
+         |---|---:|---:|---:|\n",
+    );
+    for Cost { name, bytes, single_ns, packed_ns } in costs {
+        let (single, packed) = (number(*single_ns, 0), number(*packed_ns, 0));
+        let _ = writeln!(table, "| {name} | {bytes} | {single} | {packed} |");
+    }
+    table
+}
+
 fn cold_starts(cold: Cold) -> String {
     let Cold { ready, answered } = cold;
     format!(
@@ -162,6 +193,11 @@ fn budgets(facts: &Facts, samples: &Samples) -> Vec<Budget> {
             budgets.push(Budget { what, limit, measured: ratio(rounds, floor), unit: "×" });
         }
     }
+    for (role, growth) in &facts.growth {
+        let what =
+            format!("{}, {} translated streams: memory at the end over that at the start", name(*role), growth.streams);
+        budgets.push(Budget { what, limit: FLAT, measured: growth.late_mb / growth.early_mb, unit: "×" });
+    }
     for (place, case) in CASES.iter().enumerate() {
         let Some(rounds) = samples.get(&(place, Role::Lambda)) else { continue };
         let what = format!("Lambda, {}: from the provider's last text to the client's last byte, p90", case.name);
@@ -187,6 +223,9 @@ fn budget_table(budgets: &[Budget]) -> String {
 /// How much CPU an entry may use, in terms of its floor.
 fn limit(role: Role, case: &Case) -> Option<f64> {
     match (role, case.stream) {
+        (Role::Local, true) if case.wire == Wire::Anthropic => Some(2.0),
+        (Role::Worker, true) if case.wire == Wire::Anthropic => Some(1.8),
+        (Role::Local | Role::Worker, false) if case.wire == Wire::Anthropic => None,
         (Role::Local, false) => Some(3.0),
         (Role::Local, true) => Some(1.6),
         // What a large prompt costs is copying it into wasm, which the floor does not do at all.
@@ -235,6 +274,7 @@ const END: &str = "<!-- /bench -->";
 /// A stall waits for a delayed acknowledgement, 40 ms on Linux.
 const NO_STALL_MS: f64 = 20.0;
 const COLD_MS: f64 = 5.0;
+const FLAT: f64 = 1.1;
 
 #[cfg(test)]
 mod tests {

@@ -9,11 +9,13 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use crate::arguments::Arguments;
 use crate::cold::Cold;
+use crate::memory::Growth;
 use crate::report::{self, Facts};
 use crate::sample::Sample;
 use crate::subject::{Aws, Setting, Subject, words};
+use crate::upstream::Wire;
 use crate::worker::{self, Configured};
-use crate::{Outcome, child, client, serve};
+use crate::{Outcome, child, client, memory, serve, translation};
 
 /// What is measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -31,22 +33,37 @@ pub(crate) enum Role {
     Lambda,
 }
 
+impl Role {
+    fn is_gateway(self) -> bool {
+        matches!(self, Self::Local | Self::Worker | Self::Lambda)
+    }
+}
+
 /// A kind of load.
 #[derive(Debug)]
 pub(crate) struct Case {
     pub(crate) name: &'static str,
+    /// What the provider speaks; the client speaks OpenAI's.
+    pub(crate) wire: Wire,
     pub(crate) stream: bool,
     pub(crate) prompt: usize,
     pub(crate) connections: usize,
 }
 
-pub(crate) const CASES: [Case; 5] = [
-    Case { name: "1 KB JSON", stream: false, prompt: 1024, connections: 1 },
-    Case { name: "1 KB JSON", stream: false, prompt: 1024, connections: 16 },
-    Case { name: "32 KB JSON", stream: false, prompt: 32 << 10, connections: 16 },
-    Case { name: "64-chunk stream", stream: true, prompt: 1024, connections: 1 },
-    Case { name: "64-chunk stream", stream: true, prompt: 1024, connections: 16 },
+pub(crate) const CASES: [Case; 8] = [
+    case("1 KB JSON", Wire::OpenAi, false, 1, 1),
+    case("1 KB JSON", Wire::OpenAi, false, 1, 16),
+    case("32 KB JSON", Wire::OpenAi, false, 32, 16),
+    case("64-chunk stream", Wire::OpenAi, true, 1, 1),
+    case("64-chunk stream", Wire::OpenAi, true, 1, 16),
+    case("Anthropic 1 KB JSON", Wire::Anthropic, false, 1, 16),
+    case("Anthropic 64-chunk stream", Wire::Anthropic, true, 1, 1),
+    case("Anthropic 64-chunk stream", Wire::Anthropic, true, 1, 16),
 ];
+
+const fn case(name: &'static str, wire: Wire, stream: bool, prompt_kb: usize, connections: usize) -> Case {
+    Case { name, wire, stream, prompt: prompt_kb << 10, connections }
+}
 
 /// Samples by the case's place and what was measured, one of each round.
 pub(crate) type Samples = BTreeMap<(usize, Role), Vec<Sample>>;
@@ -59,6 +76,7 @@ pub(crate) async fn main(given: Vec<String>) -> Outcome<()> {
         "rounds",
         "secs",
         "warmup",
+        "streams",
         "write",
         "commit",
         "local",
@@ -88,10 +106,14 @@ async fn measure(arguments: &Arguments) -> Outcome<()> {
         for stream in ["false", "true"] {
             let conns = if *role == Role::Lambda { "1" } else { "8" };
             let secs = if jit { "3" } else { "0.5" };
-            load(&stage.setting, subject, &["--stream", stream, "--conns", conns, "--secs", secs]).await?;
+            for wire in [Wire::OpenAi, Wire::Anthropic] {
+                let options = ["--stream", stream, "--conns", conns, "--secs", secs];
+                load(&stage.setting, *role, subject, wire, &options).await?;
+            }
         }
     }
     let mut samples = Samples::new();
+    let rounds = if stage.subjects.is_empty() { 0 } else { rounds };
     for round in 1..=rounds {
         for (place, case) in CASES.iter().enumerate() {
             eprintln!("round {round} of {rounds}: {}, {} connection(s)", case.name, case.connections);
@@ -100,14 +122,23 @@ async fn measure(arguments: &Arguments) -> Outcome<()> {
                 let (conns, secs, warmup) = (case.connections.to_string(), secs.to_string(), warmup.to_string());
                 let mut options = vec!["--stream", &stream, "--prompt", &prompt, "--conns", &conns];
                 options.extend(["--secs", &secs, "--warmup", &warmup]);
-                let sample = load(&stage.setting, subject, &options).await?;
+                let sample = load(&stage.setting, *role, subject, case.wire, &options).await?;
                 samples.entry((place, *role)).or_default().push(sample);
             }
+        }
+    }
+    let mut growth: Vec<(Role, Growth)> = Vec::new();
+    for (role, subject) in &stage.subjects {
+        if matches!(role, Role::Local | Role::Worker) {
+            let streams = arguments.parsed("streams", 10_000)?;
+            eprintln!("{streams} translated streams through {role:?}");
+            growth.push((*role, memory::growth(&stage.setting, *role, subject, streams).await?));
         }
     }
     for (_, subject) in &mut stage.subjects {
         subject.check()?;
     }
+    let core = if stage.core { translation::measure()? } else { Vec::new() };
     let facts = Facts {
         commit: arguments.text("commit").unwrap_or("unknown").to_owned(),
         workerd: stage.workerd.clone(),
@@ -115,6 +146,8 @@ async fn measure(arguments: &Arguments) -> Outcome<()> {
         secs,
         pinned: stage.setting.places.pinned(),
         cold: stage.cold,
+        growth,
+        core,
     };
     let report = report::make(&facts, &samples)?;
     println!("{}", report.text);
@@ -125,12 +158,19 @@ async fn measure(arguments: &Arguments) -> Outcome<()> {
     if report.missed > 0 { Err(format!("{} budget(s) missed", report.missed).into()) } else { Ok(()) }
 }
 
-/// One window of the load maker.
-pub(crate) async fn load(setting: &Setting, subject: &Subject, options: &[&str]) -> Outcome<Sample> {
-    let url = format!("{}/v1/chat/completions", subject.origin);
+/// One window of the load maker. A floor is asked as the provider is, a gateway always in OpenAI's format.
+pub(crate) async fn load(
+    setting: &Setting,
+    role: Role,
+    subject: &Subject,
+    wire: Wire,
+    options: &[&str],
+) -> Outcome<Sample> {
+    let asked = if role.is_gateway() { Wire::OpenAi } else { wire };
+    let url = format!("{}{}", subject.origin, asked.path());
     let pid = subject.pid.to_string();
     let mut command = words([&setting.program, "load", "--url", &url, "--pid", &pid, "--bearer", &subject.bearer]);
-    command.extend(words(["--model", client::MODEL]));
+    command.extend(words(["--model", client::model(wire)]));
     command.extend(options.iter().map(|option| (*option).to_owned()));
     Ok(serde_json::from_str(&child::output(&command, &[], setting.places.tools.as_deref()).await?)?)
 }
@@ -141,17 +181,22 @@ struct Stage {
     subjects: Vec<(Role, Subject)>,
     cold: Option<Cold>,
     workerd: Option<String>,
+    /// Whether core is measured by itself as well.
+    core: bool,
     _aws: Option<Aws>,
 }
 
 impl Stage {
     async fn set(arguments: &Arguments) -> Outcome<Self> {
-        let only = arguments.text("only").unwrap_or("local,worker,lambda");
+        let only = arguments.text("only").unwrap_or("local,worker,lambda,core");
         let wanted = |entry: &str| only.split(',').any(|name| name == entry);
         let root = PathBuf::from(arguments.needed("root")?);
         let setting = Setting::new(root, PathBuf::from(arguments.needed("work")?)).await?;
-        let mut stage = Self { setting, subjects: Vec::new(), cold: None, workerd: None, _aws: None };
-        stage.subjects.push((Role::Direct, stage.setting.direct().await?));
+        let core = wanted("core");
+        let mut stage = Self { setting, subjects: Vec::new(), cold: None, workerd: None, core, _aws: None };
+        if ["local", "worker", "lambda"].into_iter().any(wanted) {
+            stage.subjects.push((Role::Direct, stage.setting.direct().await?));
+        }
         if wanted("local") {
             stage.subjects.push((Role::Bare, stage.setting.bare().await?));
             stage.subjects.push((Role::Local, stage.setting.local(arguments.needed("local")?).await?));

@@ -1,8 +1,12 @@
-//! The mock provider: OpenAI's chat completions, whole or streamed, with as little work as HTTP allows.
+//! The mock provider: OpenAI's chat completions and Anthropic's messages, whole or streamed, with as little work as HTTP
+//! allows.
 //!
 //! The request steers it: `max_tokens` is the number of a stream's text chunks, `seed` the pause before each of them in
 //! microseconds (none: each goes out by itself all the same, as real providers send them). What it sends carries the time
 //! of its sending, so that a reader on the same machine knows how long it was under way.
+
+mod anthropic;
+mod openai;
 
 use std::convert::Infallible;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -22,8 +26,23 @@ use crate::{Outcome, serve};
 /// The text of a whole answer.
 pub(crate) const TEXT: &str = "Plain answers are measured here: always this text, always of this length, so that \
                                one request is like another and what differs is what stands between.";
-/// What precedes a stamp in a stream's text.
-pub(crate) const STAMP: &str = "\"content\":\"@";
+
+/// A wire format that the provider speaks, and in which a floor passes its answers on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) enum Wire {
+    OpenAi,
+    Anthropic,
+}
+
+impl Wire {
+    /// Where it is asked.
+    pub(crate) fn path(self) -> &'static str {
+        match self {
+            Self::OpenAi => "/v1/chat/completions",
+            Self::Anthropic => "/v1/messages",
+        }
+    }
+}
 
 /// Nanoseconds since 1970, comparable between processes.
 pub(crate) fn now_ns() -> u64 {
@@ -42,22 +61,18 @@ async fn answer(request: Request<Incoming>) -> Result<Answer, hyper::Error> {
     if request.method() != Method::POST {
         return Ok(whole("{\"status\":\"ok\"}".into()));
     }
+    let wire = if request.uri().path() == Wire::Anthropic.path() { Wire::Anthropic } else { Wire::OpenAi };
     let body = request.into_body().collect().await?.to_bytes();
     let asked: Asked = serde_json::from_slice(&body).unwrap_or_default();
-    if asked.stream {
-        return Ok(typed(streamed(&asked), "text/event-stream"));
-    }
-    let now = now_ns();
-    Ok(whole(format!(
-        "{{\"id\":\"chatcmpl-bench\",\"object\":\"chat.completion\",\"created\":1790000000,\"model\":\"gpt-4o-mini\",\
-         \"choices\":[{{\"index\":0,\"message\":{{\"role\":\"assistant\",\"content\":\"{TEXT}\",\"refusal\":null,\
-         \"annotations\":[]}},\"logprobs\":null,\"finish_reason\":\"stop\"}}],\"usage\":{{\"prompt_tokens\":19,\
-         \"completion_tokens\":30,\"total_tokens\":49,\"prompt_tokens_details\":{{\"cached_tokens\":0}},\
-         \"completion_tokens_details\":{{\"reasoning_tokens\":0}}}},\"system_fingerprint\":\"fp_{now}\"}}"
-    )))
+    Ok(match (wire, asked.stream) {
+        (Wire::OpenAi, false) => whole(openai::whole()),
+        (Wire::OpenAi, true) => streamed(asked, openai::piece),
+        (Wire::Anthropic, false) => whole(anthropic::whole()),
+        (Wire::Anthropic, true) => streamed(asked, anthropic::piece),
+    })
 }
 
-#[derive(Default, Deserialize)]
+#[derive(Clone, Copy, Default, Deserialize)]
 struct Asked {
     #[serde(default)]
     stream: bool,
@@ -69,54 +84,25 @@ struct Asked {
     stream_options: Options,
 }
 
-#[derive(Default, Deserialize)]
+#[derive(Clone, Copy, Default, Deserialize)]
 struct Options {
     #[serde(default)]
     include_usage: bool,
 }
 
-/// The role, `max_tokens` texts, the reason of the end, usage if asked for, and the mark of the end.
-fn streamed(asked: &Asked) -> UnsyncBoxBody<Bytes, Infallible> {
+/// Sends piece after piece, each by itself, until there is none.
+fn streamed(asked: Asked, piece: fn(&Asked, u32) -> Option<String>) -> Answer {
     let pause = Duration::from_micros(asked.seed);
-    let (texts, usage_wanted) = (asked.max_tokens, asked.stream_options.include_usage);
     let chunks = stream::unfold(0, move |number| async move {
-        if number > texts + 1 {
-            return None;
-        }
         if !pause.is_zero() {
             tokio::time::sleep(pause).await;
         } else if number > 0 {
             // Lets hyper write what it has before it gets more.
             tokio::task::yield_now().await;
         }
-        let bytes = if number == 0 {
-            chunk(r#"{"role":"assistant","content":"","refusal":null}"#, "null")
-        } else if number <= texts {
-            chunk(&format!("{{\"content\":\"@{}#{number}\"}}", now_ns()), "null")
-        } else {
-            let usage = if usage_wanted {
-                let total = texts + 19;
-                let usage = format!("{{\"prompt_tokens\":19,\"completion_tokens\":{texts},\"total_tokens\":{total}}}");
-                event(&format!("[],\"usage\":{usage}"))
-            } else {
-                String::new()
-            };
-            format!("{}{usage}data: [DONE]\n\n", chunk("{}", "\"stop\""))
-        };
-        Some((Ok(Frame::data(Bytes::from(bytes))), number + 1))
+        Some((Ok(Frame::data(Bytes::from(piece(&asked, number)?))), number + 1))
     });
-    BodyExt::boxed_unsync(StreamBody::new(chunks))
-}
-
-fn chunk(delta: &str, reason: &str) -> String {
-    event(&format!("[{{\"index\":0,\"delta\":{delta},\"logprobs\":null,\"finish_reason\":{reason}}}]"))
-}
-
-fn event(choices: &str) -> String {
-    format!(
-        "data: {{\"id\":\"chatcmpl-bench\",\"object\":\"chat.completion.chunk\",\"created\":1790000000,\
-         \"model\":\"gpt-4o-mini\",\"service_tier\":\"default\",\"system_fingerprint\":\"fp_bench\",\"choices\":{choices}}}\n\n"
-    )
+    typed(BodyExt::boxed_unsync(StreamBody::new(chunks)), "text/event-stream")
 }
 
 fn whole(json: String) -> Answer {

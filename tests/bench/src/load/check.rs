@@ -4,10 +4,11 @@ use memchr::memmem;
 use serde::Deserialize;
 
 use crate::Outcome;
-use crate::upstream::{STAMP, TEXT};
+use crate::upstream::{TEXT, Wire};
 
 /// The body of one answer as it comes in.
 pub(crate) struct Check {
+    wire: Wire,
     body: Vec<u8>,
     /// Text chunks that a stream must have.
     chunks: Option<u32>,
@@ -21,9 +22,9 @@ pub(crate) struct Check {
 }
 
 impl Check {
-    pub(crate) fn new(chunks: Option<u32>) -> Self {
+    pub(crate) fn new(wire: Wire, chunks: Option<u32>) -> Self {
         let body = Vec::with_capacity(1024);
-        Self { body, chunks, read: 0, texts: 0, sent: 0, stopped: false, done: false, fault: None }
+        Self { wire, body, chunks, read: 0, texts: 0, sent: 0, stopped: false, done: false, fault: None }
     }
 
     pub(crate) fn push(&mut self, piece: &[u8]) {
@@ -38,6 +39,12 @@ impl Check {
 
     fn event(&mut self, start: usize, end: usize) {
         let event = self.body.get(start..end).unwrap_or_default();
+        let Marks { text, stop, done } = Marks::of(self.wire);
+        let event = match self.wire {
+            Wire::OpenAi => event,
+            // What the name says, the data says too.
+            Wire::Anthropic => memmem::find(event, b"\n").and_then(|at| event.get(at + 1..)).unwrap_or_default(),
+        };
         let Some(data) = event.strip_prefix(b"data: ") else {
             // A comment keeps a stream alive; anything else is not ours.
             if event.first() != Some(&b':') {
@@ -47,17 +54,17 @@ impl Check {
         };
         if self.done {
             self.fault = Some("an event after the end");
-        } else if data == b"[DONE]" {
+        } else if data.starts_with(done) {
             self.done = true;
-        } else if let Some(place) = memmem::find(data, STAMP.as_bytes()) {
-            let stamp = data.get(place + STAMP.len()..).unwrap_or_default();
+        } else if let Some(place) = memmem::find(data, text) {
+            let stamp = data.get(place + text.len()..).unwrap_or_default();
             self.texts += 1;
             let (sent, rest) = leading_number(stamp);
             self.sent = sent;
             if leading_number(rest.strip_prefix(b"#").unwrap_or_default()).0 != u64::from(self.texts) {
                 self.fault = Some("a chunk is missing or out of order");
             }
-        } else if memmem::find(data, b"\"finish_reason\":\"stop\"").is_some() {
+        } else if memmem::find(data, stop).is_some() {
             self.stopped = true;
         }
     }
@@ -80,12 +87,22 @@ impl Check {
     }
 
     fn whole(&self) -> Outcome<u64> {
-        let answer: Whole = serde_json::from_slice(&self.body)?;
-        let texts: Vec<&str> = answer.choices.iter().map(|choice| choice.message.content.as_str()).collect();
-        if texts != [TEXT] || answer.usage.total_tokens != 49 {
+        let (text, tokens, stamp) = match self.wire {
+            Wire::OpenAi => {
+                let Completion { choices: [choice], usage, system_fingerprint } = serde_json::from_slice(&self.body)?;
+                (choice.message.content, usage.total_tokens, system_fingerprint)
+            }
+            Wire::Anthropic => {
+                let Message { content: [block], usage } = serde_json::from_slice(&self.body)?;
+                (block.text, usage.input_tokens + usage.output_tokens, String::new())
+            }
+        };
+        let Some(rest) = text.strip_prefix(TEXT).filter(|_| tokens == 49) else {
             return Err(format!("not the provider's answer: {}", self.excerpt()).into());
-        }
-        Ok(leading_number(answer.system_fingerprint.trim_start_matches("fp_").as_bytes()).0)
+        };
+        // The stamp is where each wire format has a place for it; translated, behind the text.
+        let stamp = stamp.strip_prefix("fp_").or_else(|| rest.strip_prefix('@')).unwrap_or_default();
+        Ok(leading_number(stamp.as_bytes()).0)
     }
 
     /// The beginning of the body, to show.
@@ -94,26 +111,67 @@ impl Check {
     }
 }
 
+/// What a stream's events are known by.
+struct Marks {
+    /// What precedes a stamp.
+    text: &'static [u8],
+    /// Stands in the reason of the end.
+    stop: &'static [u8],
+    /// Begins the last event.
+    done: &'static [u8],
+}
+
+impl Marks {
+    fn of(wire: Wire) -> Self {
+        match wire {
+            Wire::OpenAi => Self { text: b"\"content\":\"@", stop: b"\"finish_reason\":\"stop\"", done: b"[DONE]" },
+            Wire::Anthropic => Self {
+                text: b"\"text\":\"@",
+                stop: b"\"stop_reason\":\"end_turn\"",
+                done: b"{\"type\":\"message_stop\"",
+            },
+        }
+    }
+}
+
 #[derive(Deserialize)]
-struct Whole {
-    choices: Vec<Choice>,
+struct Completion {
+    choices: [Choice; 1],
     usage: Usage,
+    #[serde(default)]
     system_fingerprint: String,
 }
 
 #[derive(Deserialize)]
 struct Choice {
-    message: Message,
+    message: Content,
 }
 
 #[derive(Deserialize)]
-struct Message {
+struct Content {
     content: String,
 }
 
 #[derive(Deserialize)]
 struct Usage {
     total_tokens: u64,
+}
+
+#[derive(Deserialize)]
+struct Message {
+    content: [Block; 1],
+    usage: Counts,
+}
+
+#[derive(Deserialize)]
+struct Block {
+    text: String,
+}
+
+#[derive(Deserialize)]
+struct Counts {
+    input_tokens: u64,
+    output_tokens: u64,
 }
 
 fn leading_number(text: &[u8]) -> (u64, &[u8]) {
@@ -134,8 +192,8 @@ mod tests {
                           data: {\"choices\":[{\"delta\":{},\"finish_reason\":\"stop\"}]}\n\n\
                           data: [DONE]\n\n";
 
-    fn check(chunks: Option<u32>, body: &str, pieces: usize) -> Result<u64, String> {
-        let mut check = Check::new(chunks);
+    fn check(wire: Wire, chunks: Option<u32>, body: &str, pieces: usize) -> Result<u64, String> {
+        let mut check = Check::new(wire, chunks);
         body.as_bytes().chunks(pieces).for_each(|piece| check.push(piece));
         check.finish().map_err(|error| error.to_string())
     }
@@ -143,7 +201,7 @@ mod tests {
     #[test]
     fn a_stream_is_read_however_it_is_cut() {
         for pieces in [1, 2, 7, 4096] {
-            assert_eq!(check(Some(2), STREAM, pieces), Ok(9));
+            assert_eq!(check(Wire::OpenAi, Some(2), STREAM, pieces), Ok(9));
         }
     }
 
@@ -158,9 +216,9 @@ mod tests {
             format!("{STREAM}data: {{}}\n\n"),
         ];
         for body in wrong {
-            assert!(check(Some(2), &body, 64).is_err(), "{body}");
+            assert!(check(Wire::OpenAi, Some(2), &body, 64).is_err(), "{body}");
         }
-        assert!(check(Some(3), STREAM, 64).is_err());
+        assert!(check(Wire::OpenAi, Some(3), STREAM, 64).is_err());
     }
 
     #[test]
@@ -169,8 +227,24 @@ mod tests {
             "{{\"choices\":[{{\"message\":{{\"content\":\"{TEXT}\"}}}}],\"usage\":{{\"total_tokens\":49}},\
              \"system_fingerprint\":\"fp_12\"}}"
         );
-        assert_eq!(check(None, &body, 10), Ok(12));
-        assert!(check(None, &body.replace("49", "48"), 10).is_err());
-        assert!(check(None, &body.replace(TEXT, "other"), 10).is_err());
+        assert_eq!(check(Wire::OpenAi, None, &body, 10), Ok(12));
+        assert!(check(Wire::OpenAi, None, &body.replace("49", "48"), 10).is_err());
+        assert!(check(Wire::OpenAi, None, &body.replace(TEXT, "other"), 10).is_err());
+    }
+
+    #[test]
+    fn anthropics_answers_are_read_and_checked() {
+        let body = "event: message_start\ndata: {\"type\":\"message_start\"}\n\n\
+                    event: content_block_delta\ndata: {\"delta\":{\"text\":\"@7#1\"}}\n\n\
+                    event: message_delta\ndata: {\"delta\":{\"stop_reason\":\"end_turn\"}}\n\n\
+                    event: message_stop\ndata: {\"type\":\"message_stop\" }\n\n";
+        assert_eq!(check(Wire::Anthropic, Some(1), body, 7), Ok(7));
+        assert!(check(Wire::Anthropic, Some(2), body, 7).is_err());
+        assert!(check(Wire::Anthropic, Some(1), &body.replace("end_turn", "max_tokens"), 7).is_err());
+        let body = format!(
+            "{{\"content\":[{{\"text\":\"{TEXT}@5\"}}],\"usage\":{{\"input_tokens\":19,\"output_tokens\":30}}}}"
+        );
+        assert_eq!(check(Wire::Anthropic, None, &body, 10), Ok(5));
+        assert!(check(Wire::Anthropic, None, &body.replace("19", "20"), 10).is_err());
     }
 }

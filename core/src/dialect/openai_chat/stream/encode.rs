@@ -36,6 +36,12 @@ impl Encoder {
         Self { shape, envelope, head: Vec::new(), tail: Vec::new(), roles: 0, blocks: 0, usage: None }
     }
 
+    /// How many bytes the chunks for so many bytes of the provider's will likely take.
+    pub(crate) fn room(&self, bytes: usize) -> usize {
+        // What is the same in all chunks, what stands around the text, and the provider's own framing for the text.
+        self.head.len() + self.tail.len() + 64 + bytes
+    }
+
     /// Writes what the client sees of an event. Failures are the relay's to write.
     pub(crate) fn event(&mut self, event: &Event<'_>, out: &mut Vec<u8>) {
         match event {
