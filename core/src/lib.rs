@@ -19,6 +19,8 @@ mod embed;
 mod error;
 mod exchange;
 mod frame;
+#[cfg(any(test, feature = "test-support"))]
+pub mod fuzz;
 mod gateway;
 mod inline;
 mod json;

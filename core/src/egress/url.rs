@@ -169,12 +169,14 @@ pub fn judge(text: &str, allowed: &AllowedOrigins) -> Result<BaseUrl, Refusal> {
 /// Identifiers in the path went through [`segment`]. Whatever the path is, scheme, host and port stay those of the
 /// base, and its path stays the beginning of the new one.
 pub fn join(base: &BaseUrl, path: &str) -> Result<Uri, Refusal> {
+    // Before anything is parsed: without a slash the path would go on with the host.
+    if !path.starts_with('/') || path.starts_with("//") {
+        return Err(Refusal::Segment);
+    }
     let text = format!("{base}{path}");
     let (before, after) = (Url::parse(&base.text), Url::parse(&text));
     let (Ok(before), Ok(after)) = (before, after) else { return Err(Refusal::Segment) };
-    let unchanged = path.starts_with('/')
-        && !path.starts_with("//")
-        && Origin::of(&before) == Origin::of(&after)
+    let unchanged = Origin::of(&before) == Origin::of(&after)
         && after.as_str() == text
         && after.path().starts_with(before.path().trim_end_matches('/'))
         && after.fragment().is_none();

@@ -5,6 +5,7 @@
 mod admin;
 mod bounds;
 mod golden;
+mod pieces;
 mod streams;
 
 use base64::Engine as _;

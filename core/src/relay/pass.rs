@@ -79,7 +79,7 @@ impl Pass {
                 } else if let Some(span) = &event.span {
                     out.verbatim(span.start, span.end);
                 } else {
-                    out.edited(|out| out.extend(event.data.iter().map(|b| if *b == b'\n' { b' ' } else { *b })));
+                    out.edited(|out| out.extend_from_slice(&event.data));
                 }
             }
         }
@@ -108,10 +108,15 @@ impl<'a> Output<'a> {
         self.copy(&piece);
     }
 
+    /// An event of one line: several lines of data are joined by spaces, which between JSON's tokens are the same.
     fn edited(&mut self, write: impl FnOnce(&mut Vec<u8>)) {
         self.diverge();
         self.copied.extend_from_slice(b"data: ");
+        let start = self.copied.len();
         write(&mut self.copied);
+        for byte in self.copied.iter_mut().skip(start).filter(|byte| **byte == b'\n') {
+            *byte = b' ';
+        }
         self.copied.extend_from_slice(b"\n\n");
     }
 

@@ -168,6 +168,13 @@ fn odd_framing_leaves_in_the_plain_form() {
 }
 
 #[test]
+fn an_event_of_several_lines_leaves_in_one_also_without_its_usage() {
+    let text = TEXT.replacen(",\"delta\"", ",\ndata: \"delta\"", 1).replace("}]}", "}],\ndata: \"usage\":null}");
+    let seen = run(&mut relay(true), &[stream(&[&text, STOP, MARK]).as_bytes()], Ok(())).unwrap();
+    assert_eq!(seen, stream(&[&TEXT.replacen(",\"delta\"", ", \"delta\"", 1), STOP, MARK]));
+}
+
+#[test]
 fn a_key_in_an_error_event_is_withheld() {
     let event = r#"data: {"error":{"message":"bad key sk-canary-0123456789","type":"invalid_request_error"}}"#;
     let seen = whole(&[TEXT, event]).unwrap();

@@ -330,6 +330,8 @@ fn paths_are_joined_below_the_base_alone() {
         for path in [
             "",
             "x",
+            "É",
+            "Aé",
             "@c.d/x",
             ".c.d/x",
             ":1/x",

@@ -9,7 +9,7 @@ use crate::ports::Platform;
 use crate::testing::{Answer, Chunk, Sent};
 
 /// Folders of exchanges, and how many each has at least.
-const FOLDERS: &[(&str, usize)] = &[
+pub(super) const FOLDERS: &[(&str, usize)] = &[
     ("openai_chat", 25),
     ("anthropic", 35),
     ("azure_openai", 11),
@@ -21,12 +21,12 @@ const FOLDERS: &[(&str, usize)] = &[
     ("edge", 90),
 ];
 
-fn root() -> PathBuf {
+pub(super) fn root() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../tests/golden")
 }
 
 /// The `data:` payloads of a stream.
-fn payloads(stream: &str) -> Vec<Value> {
+pub(super) fn payloads(stream: &str) -> Vec<Value> {
     stream
         .split("\n\n")
         .filter_map(|event| event.trim().strip_prefix("data: "))
@@ -35,14 +35,14 @@ fn payloads(stream: &str) -> Vec<Value> {
 }
 
 /// One exchange at play.
-struct Case {
-    folder: PathBuf,
-    name: String,
-    case: Value,
+pub(super) struct Case {
+    pub(super) folder: PathBuf,
+    pub(super) name: String,
+    pub(super) case: Value,
 }
 
 impl Case {
-    fn read(path: &Path) -> Option<Self> {
+    pub(super) fn read(path: &Path) -> Option<Self> {
         let case: Value = serde_json::from_slice(&fs::read(path).unwrap()).unwrap();
         case.get("front_request")?;
         let folder = path.parent().unwrap().to_owned();
@@ -50,7 +50,7 @@ impl Case {
     }
 
     /// The provider's type: said, or the prefix of the model's name where several share a folder.
-    fn provider(&self) -> &str {
+    pub(super) fn provider(&self) -> &str {
         match self.case["provider"].as_str().unwrap() {
             "gateway" => match self.case["front_request"]["model"].as_str().unwrap().split_once('/').unwrap().0 {
                 "azure" => "azure-openai",
@@ -61,7 +61,7 @@ impl Case {
     }
 
     /// The provider's `data`: the usual one, with what the case says over it.
-    fn data(&self) -> Value {
+    pub(super) fn data(&self) -> Value {
         let mut data = match self.provider() {
             "openai" => json!({"apikey": "sk-upstream-EXAMPLE"}),
             "azure-openai" => json!({"apikey": "azure-key-EXAMPLE", "resource_name": "my-res"}),
@@ -81,7 +81,7 @@ impl Case {
     }
 
     /// The provider's id of the model: said, or read out of the call that is expected.
-    fn model_id(&self) -> String {
+    pub(super) fn model_id(&self) -> String {
         if let Some(id) = self.case["model_id"].as_str() {
             return id.to_owned();
         }
@@ -102,7 +102,7 @@ impl Case {
     }
 
     /// The expected calls and their answers.
-    fn calls(&self) -> Vec<(&Value, &Value)> {
+    pub(super) fn calls(&self) -> Vec<(&Value, &Value)> {
         match self.case["upstream_calls"].as_array() {
             Some(calls) => calls.iter().map(|call| (&call["request"], &call["response"])).collect(),
             None if self.case.get("upstream_request").is_none() => Vec::new(),
@@ -110,7 +110,7 @@ impl Case {
         }
     }
 
-    fn body(&self, message: &Value) -> Bytes {
+    pub(super) fn body(&self, message: &Value) -> Bytes {
         if let Some(file) = message["body_file"].as_str() {
             return Bytes::from(fs::read(self.folder.join(file)).unwrap());
         }
@@ -251,7 +251,7 @@ impl Case {
 }
 
 /// The error of a recorded stream that has nothing but roles before it.
-fn before_content(recorded: &[Value]) -> Option<&Value> {
+pub(super) fn before_content(recorded: &[Value]) -> Option<&Value> {
     let (last, before) = recorded.split_last()?;
     let says = |payload: &Value| {
         let choice = &payload["choices"][0];
@@ -262,7 +262,7 @@ fn before_content(recorded: &[Value]) -> Option<&Value> {
 }
 
 /// Where an answer's id is the gateway's own, any will do.
-fn same_id(seen: &mut Value, want: &Value) {
+pub(super) fn same_id(seen: &mut Value, want: &Value) {
     let Some(prefix) = want["id"].as_str().and_then(|id| id.strip_suffix("FIXTURE0001")) else { return };
     assert!(seen["id"].as_str().is_some_and(|id| id.starts_with(prefix) && id.len() > prefix.len()), "{seen}");
     seen["id"] = want["id"].clone();
