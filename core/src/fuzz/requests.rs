@@ -112,20 +112,28 @@ fn run(kind: ProviderKind, input: &[u8]) {
 }
 
 fn overrides(dice: &mut Dice) -> Overrides {
-    let mut flag = || dice.once_in(2).then(|| dice.once_in(2));
-    Overrides {
-        sampling: flag(),
-        top_p_with_temperature: flag(),
-        structured_output: flag(),
-        forced_tool_choice: flag(),
-        prompt_caching: flag(),
-        images: flag(),
-        audio: flag(),
-        text_beside_tool_results: flag(),
-        system_role: flag(),
-        multiple_choices: flag(),
-        max_output_tokens: flag().map(|small| if small { 1 } else { u64::MAX }),
-        default_max_tokens: flag().map(|small| if small { 1 } else { u64::MAX }),
-        ..Overrides::default()
+    const FLAGS: [&str; 10] = [
+        "sampling",
+        "top_p_with_temperature",
+        "structured_output",
+        "forced_tool_choice",
+        "prompt_caching",
+        "images",
+        "audio",
+        "text_beside_tool_results",
+        "system_role",
+        "multiple_choices",
+    ];
+    let mut members = serde_json::Map::new();
+    for name in FLAGS {
+        if dice.once_in(2) {
+            members.insert(name.to_owned(), dice.once_in(2).into());
+        }
     }
+    for name in ["max_output_tokens", "default_max_tokens"] {
+        if dice.once_in(2) {
+            members.insert(name.to_owned(), if dice.once_in(2) { 1 } else { u64::MAX }.into());
+        }
+    }
+    Overrides::of(members).unwrap_or_default()
 }

@@ -367,6 +367,7 @@ impl Head {
                 old.id = model.id;
                 old.alias = model.alias;
                 old.metadata = model.metadata;
+                old.capabilities = model.capabilities;
             }
             Change::RemoveModel { uuid, provider } => {
                 next.models.retain(|m| m.uuid != uuid || provider.as_ref().is_some_and(|p| *p != m.provider));

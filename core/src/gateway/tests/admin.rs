@@ -271,3 +271,28 @@ fn metadata_is_as_deep_as_it_can_be_read_back() {
     let other = Bench { gateway: gateway(), ..bench };
     assert_eq!(other.admin("GET", "/v1/models", Value::Null).1["data"].as_array().unwrap().len(), 2);
 }
+
+#[test]
+fn what_a_model_can_do_is_kept_changed_and_taken_away() {
+    let bench = Bench::new();
+    let models = format!("/v1/providers/{}/models", bench.provider);
+    let said = json!({"sampling": false, "thinking": "effort"});
+    let body = json!({"id": "o", "alias": "o", "capabilities": said});
+    let (status, made) = bench.admin("POST", &models, body);
+    assert_eq!((status, &made["capabilities"]), (201, &said));
+    let path = format!("{models}/{}", made["uuid"].as_str().unwrap());
+    let patched = |body: Value| bench.admin("PATCH", &path, body).1["capabilities"].clone();
+    assert_eq!(patched(json!({"alias": "p"})), said);
+    assert_eq!(patched(json!({"capabilities": {"images": true}})), json!({"images": true}));
+    assert_eq!(patched(json!({"capabilities": null})), Value::Null);
+    for (wrong, code, param) in [
+        (json!({"sampling": "no"}), "invalid_request", Some("capabilities.sampling")),
+        (json!({"thinking": "deep"}), "invalid_request", Some("capabilities.thinking")),
+        (json!({"colour": 1}), "unknown_field", Some("capabilities")),
+        (json!([]), "invalid_request", Some("capabilities")),
+    ] {
+        let (status, answer) = bench.admin("PATCH", &path, json!({"capabilities": wrong}));
+        let error = &answer["error"];
+        assert_eq!((status, error["code"].as_str(), error["param"].as_str()), (400, Some(code), param), "{wrong}");
+    }
+}
