@@ -332,7 +332,7 @@ impl<'a> Request<'a> {
 
 /// Whether a member's value means the same as its absence, for every provider.
 pub(crate) fn says_nothing(name: &str, raw: &str) -> bool {
-    let zero = || raw.parse::<f64>() == Ok(0.0);
+    let zero = || crate::json::number(raw) == Some(0.0);
     match name {
         _ if raw == "null" => true,
         "n" => raw == "1",

@@ -153,7 +153,7 @@ pub(crate) fn with_waits(mut failure: Failure, headers: &HeaderMap) -> Failure {
             headers
                 .get(name)
                 .and_then(|v| v.to_str().ok())
-                .and_then(|v| v.trim().parse::<f64>().ok())
+                .and_then(|v| crate::json::number(v.trim()))
                 .filter(|n| *n >= 0.0)
         };
         // Clamped to 0..=60 s and rounded up, so the casts cannot lose anything.

@@ -140,6 +140,6 @@ fn numbers(raw: &str) -> Option<&str> {
 /// The nearest 32-bit float, unless that is infinite.
 #[expect(clippy::cast_possible_truncation, reason = "the nearest float is what is asked for")]
 fn single(number: &str) -> Option<f32> {
-    let number = number.trim().parse::<f64>().ok()? as f32;
+    let number = crate::json::number(number)? as f32;
     number.is_finite().then_some(number)
 }

@@ -43,10 +43,10 @@ pub(crate) fn decode_request<'a>(object: &'a Object<'a>) -> Outcome<Request<'a>>
         Some("true") => Ok(true),
         Some(_) => Err(wrong(name, "must be true or false.")),
     };
-    let number = |name: &'static str, most: f64| {
+    let number = |name: &'static str, most: u8| {
         let Some(raw) = raw(name) else { return Ok(None) };
         let number: Option<Number> = serde_json::from_str(raw.get()).ok();
-        let fits = |number: &Number| number.as_f64().is_some_and(|value| (0.0..=most).contains(&value));
+        let fits = |number: &Number| number.as_f64().is_some_and(|value| (0.0..=f64::from(most)).contains(&value));
         let what = || wrong(name, &format!("must be a number from 0 to {most}."));
         number.filter(fits).map(Some).ok_or_else(what)
     };
@@ -65,8 +65,8 @@ pub(crate) fn decode_request<'a>(object: &'a Object<'a>) -> Outcome<Request<'a>>
     Ok(Request {
         prompts: Inputs::read("prompt", prompts, Empty::Taken)?,
         max_tokens,
-        temperature: number("temperature", 2.0)?,
-        top_p: number("top_p", 1.0)?,
+        temperature: number("temperature", 2)?,
+        top_p: number("top_p", 1)?,
         seed,
         stop: stop(raw("stop"))?,
         echo: flag("echo")?,

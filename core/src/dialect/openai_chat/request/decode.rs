@@ -28,10 +28,10 @@ pub(crate) fn decode_request<'a>(object: &'a Object<'a>) -> Outcome<Request<'a>>
     if request.max_tokens.is_none() {
         request.max_tokens = fields.get("max_tokens", COUNT)?;
     }
-    request.temperature = fields.number("temperature", 0.0, 2.0)?;
-    request.top_p = fields.number("top_p", 0.0, 1.0)?;
-    request.frequency_penalty = fields.number("frequency_penalty", -2.0, 2.0)?;
-    request.presence_penalty = fields.number("presence_penalty", -2.0, 2.0)?;
+    request.temperature = fields.number("temperature", 0, 2)?;
+    request.top_p = fields.number("top_p", 0, 1)?;
+    request.frequency_penalty = fields.number("frequency_penalty", -2, 2)?;
+    request.presence_penalty = fields.number("presence_penalty", -2, 2)?;
     request.seed = fields.get::<i64>("seed", "must be a whole number.")?.map(Number::from);
     request.stop = stop(fields.raw("stop"))?;
     request.n = fields.get("n", COUNT)?.unwrap_or(1);
@@ -74,11 +74,11 @@ impl<'a> Fields<'a> {
         self.raw(name).map(|raw| text(raw).ok_or_else(|| wrong(name, STRING))).transpose()
     }
 
-    fn number(&self, name: &'static str, least: f64, most: f64) -> Outcome<Option<Number>> {
+    fn number(&self, name: &'static str, least: i8, most: i8) -> Outcome<Option<Number>> {
         let what = || format!("must be a number from {least} to {most}.");
         let number: Option<Number> = self.get(name, &what())?;
         match number.as_ref().and_then(Number::as_f64) {
-            Some(value) if !(least..=most).contains(&value) => Err(wrong(name, &what())),
+            Some(value) if !(f64::from(least)..=f64::from(most)).contains(&value) => Err(wrong(name, &what())),
             _ => Ok(number),
         }
     }
