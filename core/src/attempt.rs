@@ -52,7 +52,7 @@ pub(crate) struct Attempt<'a> {
 /// What is known of an attempt, however it ends.
 #[derive(Default)]
 pub(crate) struct Trace {
-    /// Calls made, images included.
+    /// Calls made to the provider; fetched images and tokens are not counted.
     pub calls: u32,
     /// The last status of the provider.
     pub status: Option<u16>,
@@ -180,6 +180,13 @@ impl Attempt<'_> {
             Wire::Completions => run.completions(platform, trace).await,
             Wire::Invoke | Wire::Watsonx | Wire::Nim => run.embeddings(platform, trace).await,
         };
+        // What a provider says of itself goes into headers and the log: never with a piece of what it knows us by.
+        let secrets = || self.credential.values().chain(&trace.tokens);
+        let clean = |text: &String| !secrets().any(|secret| tells(text, secret.open()));
+        let (named, native) =
+            (trace.upstream_model.as_ref().is_some_and(clean), trace.native_finish.as_ref().is_some_and(clean));
+        trace.upstream_model = trace.upstream_model.take().filter(|_| named);
+        trace.native_finish = trace.native_finish.take().filter(|_| native);
         if answer.is_ok() && wire != Wire::Pass && trace.upstream_model.is_none() {
             // Some providers do not tell it: it is the one that was asked for.
             trace.upstream_model = Some(model.id.as_str().to_owned());

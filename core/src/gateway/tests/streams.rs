@@ -147,3 +147,35 @@ fn whole_answers_and_their_faults() {
         }
     }
 }
+
+#[test]
+fn what_a_provider_says_of_itself_holds_no_piece_of_its_credential() {
+    let bench = Bench::empty();
+    let data = json!({"name": "claude", "data": {"apikey": SK}});
+    let uuid = bench.admin("POST", "/v1/providers/anthropic", data).1["uuid"].as_str().unwrap().to_owned();
+    let models = format!("/v1/providers/{uuid}/models");
+    assert_eq!(bench.admin("POST", &models, json!({"id": "claude-sonnet-4-6", "alias": "fast"})).0, 201);
+    let message = json!({"id": "m", "type": "message", "role": "assistant", "model": SK, "stop_reason": SK,
+        "content": [{"type": "text", "text": "x"}], "usage": {"input_tokens": 1, "output_tokens": 1}});
+    let start = json!({"type": "message_start", "message": {"model": SK, "content": [], "usage": {}}});
+    let block = json!({"type": "content_block_delta", "index": 0, "delta": {"type": "text_delta", "text": "x"}});
+    let open = json!({"type": "content_block_start", "index": 0, "content_block": {"type": "text", "text": ""}});
+    let close = json!({"type": "content_block_stop", "index": 0});
+    let end = json!({"type": "message_delta", "delta": {"stop_reason": SK}, "usage": {"output_tokens": 1}});
+    let events = [start, open, block, close, end, json!({"type": "message_stop"})];
+    let stream: String = events.iter().map(|event| format!("data: {event}\n\n")).collect();
+    for (answer, streamed) in
+        [(Answer::json(200, message.to_string()), false), (Answer::stream(vec![stream.as_str().into()]), true)]
+    {
+        bench.world.take_log();
+        bench.world.http().push(answer);
+        let body = json!({"model": "fast", "stream": streamed, "messages": [{"role": "user", "content": "hi"}]});
+        let response = bench.send(&bench.key, "POST", "/v1/chat/completions", body.to_string());
+        let headers = format!("{:?}", response.headers());
+        let (status, text) = bench.read(response);
+        assert_eq!(status, 200, "{text}");
+        let log = bench.world.take_log().join("");
+        assert!(!headers.contains("canary") && !log.contains("canary"), "{headers} {log}");
+        assert!(headers.contains("claude-sonnet-4-6"), "{headers}");
+    }
+}
