@@ -30,6 +30,7 @@ export class Worker {
         ...variables,
       },
       stdio: ['ignore', 'pipe', 'pipe'],
+      detached: true, // a process group of its own: see `stop`
     });
     worker.child.stderr.on('data', (data) => (worker.log += data));
     let out = '';
@@ -42,7 +43,9 @@ export class Worker {
   async stop(signal = 'SIGTERM') {
     if (this.child.exitCode !== null || this.child.signalCode !== null) return;
     const ended = once(this.child, 'exit');
-    this.child.kill(signal);
+    // A killed server ends nothing that it started: all of its group goes with it.
+    if (signal === 'SIGKILL') process.kill(-this.child.pid, signal);
+    else this.child.kill(signal);
     await ended;
   }
 
