@@ -105,6 +105,11 @@ pub(crate) fn read<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Option<T> {
     std::str::from_utf8(bytes).ok().and_then(|text| serde_json::from_str(text).ok())
 }
 
+/// Reads a document that must be an object: serde would read a struct from an array too.
+pub(crate) fn read_object<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Option<T> {
+    bytes.trim_ascii_start().starts_with(b"{").then(|| read(bytes)).flatten()
+}
+
 /// A number as JSON writes it, as the nearest double or one beside it. The standard library's own reader would bring
 /// 13 KB of tables into the Worker.
 pub(crate) fn number(text: &str) -> Option<f64> {

@@ -101,8 +101,7 @@ pub(crate) fn read_models(body: &[u8]) -> Option<Vec<String>> {
         #[serde(rename = "modelId")]
         id: String,
     }
-    // Serde would also read a struct from an array.
-    let list: List = body.trim_ascii_start().starts_with(b"{").then(|| crate::json::read(body))??;
+    let list: List = crate::json::read_object(body)?;
     Some(list.models.into_iter().map(|entry| entry.id).collect())
 }
 

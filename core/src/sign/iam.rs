@@ -120,9 +120,7 @@ pub(crate) fn read(status: StatusCode, body: &[u8], sent_ms: u64) -> Result<Toke
         return Err(refused(status, body));
     }
     let protocol = |cause: &str| constant(ErrorCode::UpstreamProtocol).caused_by(cause);
-    // Serde would read a struct from an array too.
-    let is_object = body.trim_ascii_start().starts_with(b"{");
-    let answer: Option<Answer<'_>> = is_object.then(|| crate::json::read(body)).flatten();
+    let answer: Option<Answer<'_>> = crate::json::read_object(body);
     let answer = answer.ok_or_else(|| protocol("iam answer is no token"))?;
     let value: String =
         serde_json::from_str(answer.access_token.get()).map_err(|_| protocol("iam token is no string"))?;

@@ -186,11 +186,7 @@ pub(super) fn object_of<'a, T: Deserialize<'a>>(raw: &'a RawValue) -> Option<T> 
     object(raw.get().as_bytes())
 }
 
-/// The same from bytes.
-pub(super) fn object<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Option<T> {
-    let text = std::str::from_utf8(bytes).ok()?;
-    text.trim_start().starts_with('{').then(|| serde_json::from_str(text).ok()).flatten()
-}
+pub(super) use crate::json::read_object as object;
 
 /// Reads `usage`; `None` without a usable number of input tokens. Totals include their classes here.
 pub(super) fn usage(raw: &RawValue) -> Option<Usage> {

@@ -51,11 +51,9 @@ fn call(body: Vec<u8>, inputs: std::ops::Range<usize>) -> EmbedCall {
     EmbedCall { body: body.into(), inputs, headers: headers() }
 }
 
-/// Reads an answer that must be an object; serde would take an array too.
+/// Reads an answer that must be an object.
 fn object<'a, T: Deserialize<'a>>(body: &'a [u8]) -> Result<T, Failure> {
-    let is_object = body.trim_ascii_start().starts_with(b"{");
-    let read = is_object.then(|| crate::json::read(body)).flatten();
-    read.ok_or_else(|| protocol("answer is not the model's"))
+    crate::json::read_object(body).ok_or_else(|| protocol("answer is not the model's"))
 }
 
 fn protocol(cause: &str) -> Failure {

@@ -80,7 +80,4 @@ pub(super) fn text(raw: &RawValue) -> Option<Cow<'_, str>> {
     serde_json::from_str::<Text<'_>>(raw.get()).ok().map(|text| text.0)
 }
 
-/// Reads a struct from an object; serde would take an array too.
-pub(super) fn object<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Option<T> {
-    bytes.trim_ascii_start().starts_with(b"{").then(|| crate::json::read(bytes)).flatten()
-}
+pub(super) use crate::json::read_object as object;

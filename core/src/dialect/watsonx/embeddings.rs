@@ -67,8 +67,7 @@ struct Entry<'a> {
 /// `upstream_protocol` if it is not the service's API.
 pub(crate) fn decode<'a>(_headers: &HeaderMap, body: &'a [u8]) -> Result<Vectors<'a>, Failure> {
     let read = || {
-        // Serde would read a struct from an array too.
-        let wire: Wire<'a> = body.trim_ascii_start().starts_with(b"{").then(|| crate::json::read(body)).flatten()?;
+        let wire: Wire<'a> = crate::json::read_object(body)?;
         let vector = |raw: &'a RawValue| {
             let entry = raw.get().starts_with('{').then(|| serde_json::from_str::<Entry<'a>>(raw.get()).ok());
             entry.flatten().map(|entry| entry.embedding)

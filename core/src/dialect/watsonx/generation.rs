@@ -14,6 +14,7 @@ use crate::dialect::openai_completions::{Request, TextChoice, to_literal};
 use crate::dialect::openai_like;
 use crate::error::{ErrorCode, Failure, Outcome};
 use crate::frame::sse;
+use crate::json::read_object;
 use crate::limits;
 use crate::provider::ProviderKind;
 
@@ -138,11 +139,6 @@ struct Entry<'a> {
     stop_reason: Option<&'a RawValue>,
 }
 
-/// Reads a struct from an object; serde would take an array too.
-fn object<'a, T: Deserialize<'a>>(bytes: &'a [u8]) -> Option<T> {
-    bytes.trim_ascii_start().starts_with(b"{").then(|| crate::json::read(bytes)).flatten()
-}
-
 impl Wire<'_> {
     fn model(&self) -> Option<String> {
         self.model_id.and_then(|raw| serde_json::from_str(raw.get()).ok())
@@ -191,12 +187,12 @@ pub(crate) struct Generated {
 /// The failure that the answer reports in spite of its status, or `upstream_protocol`.
 pub(crate) fn decode(body: &[u8], echo: Option<&RawValue>) -> Result<Generated, Failure> {
     let protocol = |cause: &str| constant(ErrorCode::UpstreamProtocol).caused_by(cause);
-    let wire: Wire<'_> = object(body).ok_or_else(|| protocol("answer is not JSON of its shape"))?;
+    let wire: Wire<'_> = read_object(body).ok_or_else(|| protocol("answer is not JSON of its shape"))?;
     if wire.errors.is_some() {
         return Err(openai_like::embedded(ProviderKind::WatsonxAi, body));
     }
     let first = wire.results.as_ref().and_then(|results| results.first());
-    let entry: Option<Entry<'_>> = first.and_then(|raw| object(raw.get().as_bytes()));
+    let entry: Option<Entry<'_>> = first.and_then(|raw| read_object(raw.get().as_bytes()));
     let entry = entry.ok_or_else(|| protocol("answer has no result"))?;
     let finish = entry.finish()?.unwrap_or_else(|| FinishReason::Stop.into());
     let text = entry.generated_text.filter(|raw| raw.get().starts_with('"')).ok_or_else(|| protocol("no text"))?;
@@ -265,13 +261,13 @@ impl Decoder {
 
     fn part(&mut self, data: &[u8], emit: &mut impl FnMut(Event<'_>)) -> Result<(), Failure> {
         let protocol = |cause: &str| constant(ErrorCode::UpstreamProtocol).caused_by(cause);
-        let wire: Wire<'_> = object(data).ok_or_else(|| protocol("event is not JSON of its shape"))?;
+        let wire: Wire<'_> = read_object(data).ok_or_else(|| protocol("event is not JSON of its shape"))?;
         if wire.errors.is_some() {
             return Err(openai_like::embedded(ProviderKind::WatsonxAi, data));
         }
         // Notes without a result (warnings) say nothing to the client.
         let Some(raw) = wire.results.as_ref().and_then(|results| results.first()) else { return Ok(()) };
-        let entry: Entry<'_> = object(raw.get().as_bytes()).ok_or_else(|| protocol("result is no object"))?;
+        let entry: Entry<'_> = read_object(raw.get().as_bytes()).ok_or_else(|| protocol("result is no object"))?;
         let finish = entry.finish()?;
         let text = entry.generated_text.and_then(Literal::of).filter(|text| !text.is_empty());
         if let State::Waiting(echo) = &mut self.state {
