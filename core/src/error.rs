@@ -10,6 +10,8 @@ use http::header::{self, HeaderName, HeaderValue};
 use http::{Response, StatusCode};
 use serde_json::json;
 
+use crate::route::Class;
+
 macro_rules! codes {
     ($($(#[$doc:meta])* $name:ident = $status:literal $code:literal $kind:ident $retry:ident,)*) => {
         /// What went wrong, as clients see it in `error.code`.
@@ -177,6 +179,10 @@ pub struct Failure {
     pub upstream: Option<Box<UpstreamError>>,
     /// For the log only.
     pub cause: Option<String>,
+    /// What it means for retries and health, where the code alone does not tell.
+    pub(crate) class: Option<Class>,
+    /// How long the provider asks to be left alone, in milliseconds, as it stated it.
+    pub(crate) wait_ms: Option<u64>,
 }
 
 /// A provider's error that is passed on, in OpenAI's shape.
@@ -211,7 +217,16 @@ pub(crate) type Outcome<T> = Result<T, Failure>;
 impl Failure {
     /// A failure with a message of ours.
     pub fn new(code: ErrorCode, message: impl Into<Cow<'static, str>>) -> Self {
-        Self { code, message: message.into(), param: None, headers: Vec::new(), upstream: None, cause: None }
+        Self {
+            code,
+            message: message.into(),
+            param: None,
+            headers: Vec::new(),
+            upstream: None,
+            cause: None,
+            class: None,
+            wait_ms: None,
+        }
     }
 
     /// The same, naming the member at fault.
@@ -239,6 +254,13 @@ impl Failure {
     #[must_use]
     pub fn caused_by(mut self, cause: impl Into<String>) -> Self {
         self.cause = Some(cause.into());
+        self
+    }
+
+    /// The same, meaning something else for retries and health than its code does.
+    #[must_use]
+    pub(crate) fn classed(mut self, class: Class) -> Self {
+        self.class = Some(class);
         self
     }
 

@@ -30,6 +30,7 @@ pub mod ports;
 mod provider;
 mod registry;
 mod relay;
+mod route;
 pub mod secret;
 mod sign;
 pub mod sweep;

@@ -1,0 +1,57 @@
+//! Where a call goes, and where it goes next: targets of an alias, what this isolate knows of them, and every decision
+//! about trying again. Values in, values out: times and random bits are arguments.
+//!
+//! The parts: [`classify`] says what an outcome means, for retries, breaker and cooldown alike; [`wait`] how long a
+//! provider asks to be left alone; [`Plan`] is one request's way through its targets; [`Board`] is what the isolate
+//! remembers of all targets.
+
+mod board;
+mod classify;
+mod entropy;
+mod plan;
+mod wait;
+
+pub(crate) use self::board::{Board, Seen, Standing, Ticket};
+pub(crate) use self::classify::{Class, class_of};
+pub(crate) use self::entropy::Entropy;
+pub(crate) use self::plan::{Algorithm, Candidate, Next, Out, Pick, Plan, Reason, Size, Stop};
+pub(crate) use self::wait::{Waits, read as waits};
+use crate::model::TenantId;
+
+/// A target as routing knows it: the same in every isolate, whatever the order of the configuration.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct TargetId(u64);
+
+/// The name that clients call, with its tenant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(crate) struct AliasId(u64);
+
+impl TargetId {
+    /// Of a provider's model.
+    pub(crate) fn of(tenant: TenantId, provider: &str, model: &str) -> Self {
+        Self(hash(&[tenant.as_bytes(), provider.as_bytes(), model.as_bytes()]))
+    }
+
+    /// Its bits.
+    pub(crate) fn bits(self) -> u64 {
+        self.0
+    }
+}
+
+impl AliasId {
+    /// Of a callable name.
+    pub(crate) fn of(tenant: TenantId, name: &str) -> Self {
+        Self(hash(&[tenant.as_bytes(), name.as_bytes()]))
+    }
+}
+
+/// FNV-1a over length-prefixed parts, finished by SplitMix64's mixer: stable and well spread; it protects nothing.
+pub(crate) fn hash(parts: &[&[u8]]) -> u64 {
+    let mut state = 0xcbf2_9ce4_8422_2325_u64;
+    for part in parts {
+        for byte in (part.len() as u64).to_le_bytes().iter().chain(part.iter()) {
+            state = (state ^ u64::from(*byte)).wrapping_mul(0x0000_0100_0000_01b3);
+        }
+    }
+    entropy::mix(state)
+}
