@@ -23,10 +23,11 @@ use crate::error::{ErrorCode, Failure, Outcome};
 use crate::frame::{eventstream, sse};
 use crate::gateway::Gateway;
 use crate::limits;
-use crate::model::{Capabilities, MaxTokensParameter};
+use crate::model::{Capabilities, MaxTokensParameter, ThinkingForm};
 use crate::ports::{Platform, UpstreamBody};
 use crate::provider::{self, Endpoint, Operation, ProviderKind};
 use crate::relay::{Codec, Hold, Pass, Relay, Setup, Source, Translate};
+use crate::route::{self, Class};
 use crate::secret::{Credential, Secret};
 use crate::token;
 
@@ -44,6 +45,12 @@ pub(crate) struct Attempt<'a> {
     pub strict: bool,
     /// What the gateway's own ids of answers are made of.
     pub id: &'a str,
+    /// Until when the answer must begin, in milliseconds since the epoch.
+    pub begin_by_ms: u64,
+    /// Until when all must be over, in milliseconds since the epoch.
+    pub end_by_ms: u64,
+    /// No other target could take over: an answer that is slow to have content is begun without it.
+    pub last_resort: bool,
 }
 
 /// What is known of an attempt, however it ends.
@@ -165,11 +172,14 @@ impl Attempt<'_> {
         }
         let timeouts = self.gateway.deployment.timeouts;
         let now = platform.now_ms();
-        let total = now
-            .saturating_add(timeouts.total_ms)
-            .min(platform.deadline_ms().map_or(u64::MAX, |end| end.saturating_sub(limits::DEADLINE_RESERVE_MS)));
-        let wait = if self.call.stream { timeouts.first_content_ms } else { timeouts.answer_ms };
-        let run = Run { attempt: self, kind, wire, can: &can, deadline: now.saturating_add(wait).min(total), total };
+        let wait = match self.call.stream {
+            // A model that thinks first is given more time.
+            true if can.thinking != ThinkingForm::None => timeouts.first_content_ms.saturating_mul(4),
+            true => timeouts.first_content_ms,
+            false => timeouts.answer_ms,
+        };
+        let deadline = now.saturating_add(wait).min(self.begin_by_ms).min(self.end_by_ms);
+        let run = Run { attempt: self, kind, wire, can: &can, deadline };
         let answer = match wire {
             Wire::Pass => run.pass(platform, trace).await,
             Wire::Anthropic | Wire::Converse | Wire::WatsonxChat | Wire::Like => run.chat(platform, trace).await,
@@ -211,8 +221,6 @@ struct Run<'a> {
     can: &'a Capabilities,
     /// Until when the answer, or the first content of a stream, must be there.
     deadline: u64,
-    /// Until when all must be over.
-    total: u64,
 }
 
 /// A call before it has an address and a credential.
@@ -259,12 +267,12 @@ impl Run<'_> {
         let (_, bytes) = self.whole(platform, upstream).await?;
         if plain {
             let expect = Expect::default();
-            let answer = openai_like::decode_response(self.kind, &bytes, &expect)?;
+            let answer = read_as(&bytes, openai_like::decode_response(self.kind, &bytes, &expect))?;
             trace.upstream_model = answer.identity.model.as_deref().map(str::to_owned);
             let body = openai_chat::encode_response(&answer, &self.envelope(platform, legacy_functions));
             return Ok(Answer::Whole(Bytes::from(body), answer.usage));
         }
-        let (usage, model) = openai_chat::read_answer(call.endpoint, &bytes)?;
+        let (usage, model) = read_as(&bytes, openai_chat::read_answer(call.endpoint, &bytes))?;
         trace.upstream_model = model;
         Ok(Answer::Whole(bytes, usage))
     }
@@ -310,7 +318,7 @@ impl Run<'_> {
             return self.stream(platform, trace, upstream, codec).await;
         }
         let (_, bytes) = self.whole(platform, upstream).await?;
-        let answer = self.decode_chat(&bytes, &expect)?;
+        let answer = read_as(&bytes, self.decode_chat(&bytes, &expect))?;
         trace.upstream_model = answer.identity.model.as_deref().map(str::to_owned);
         trace.native_finish = answer.choices.iter().find_map(|choice| choice.finish.native.clone());
         let envelope = self.envelope(platform, request.legacy_functions);
@@ -448,7 +456,10 @@ impl Run<'_> {
         trace.request_id = id.filter(|id| self.attempt.harmless(id)).cloned();
         if head.status != StatusCode::OK {
             let bytes = egress::read_all(platform, &mut upstream, limits::UPSTREAM_ERROR_BYTES, self.deadline).await;
-            return Err(provider::classify(self.kind, head.status, &head.headers, &bytes.unwrap_or_default()));
+            let bytes = bytes.unwrap_or_default();
+            let mut failure = provider::classify(self.kind, head.status, &head.headers, &bytes);
+            failure.wait_ms = route::waits(&head.headers, &bytes, platform.now_ms());
+            return Err(failure);
         }
         if head.headers.get(CONTENT_ENCODING).is_some_and(|encoding| encoding != "identity") {
             return Err(protocol("compressed answer"));
@@ -464,7 +475,7 @@ impl Run<'_> {
     ) -> Outcome<(HeaderMap, Bytes)> {
         let (head, mut upstream) = response.into_parts();
         if !has_type(&head.headers, "application/json") {
-            return Err(protocol("answer is not JSON"));
+            return Err(protocol("answer is not JSON").classed(Class::Unfit));
         }
         let bytes = egress::read_all(platform, &mut upstream, limits::UPSTREAM_BODY_BYTES, self.deadline).await?;
         Ok((head.headers, bytes))
@@ -482,17 +493,22 @@ impl Run<'_> {
         let framing =
             if self.wire == Wire::Converse { "application/vnd.amazon.eventstream" } else { "text/event-stream" };
         if !has_type(&head.headers, framing) {
-            return Err(protocol("answer is no event stream"));
+            return Err(protocol("answer is no event stream").classed(Class::Unfit));
         }
         let relay = Relay::new(Setup {
             codec,
             secrets: self.attempt.credential.values().chain(&trace.tokens).cloned().collect(),
             now_ms: platform.now_ms(),
-            deadline_ms: self.total,
+            deadline_ms: self.attempt.end_by_ms,
             timeouts: self.attempt.gateway.deployment.timeouts,
         });
-        match egress::before(platform, self.deadline, until_content(relay, upstream, platform)).await {
-            None => Err(constant(ErrorCode::UpstreamTimeout).caused_by("no content in time")),
+        let early = self.attempt.last_resort.then(|| Early {
+            at_ms: platform.now_ms().saturating_add(self.attempt.gateway.deployment.timeouts.hold_back_ms),
+            content_by_ms: self.deadline,
+        });
+        match egress::before(platform, self.deadline, until_content(relay, upstream, platform, early)).await {
+            None => Err(constant(ErrorCode::UpstreamTimeout).caused_by("no content in time").after_sending()),
+            Some(Err(failure)) if failure.code == ErrorCode::UpstreamProtocol => Err(failure.classed(Class::Failed)),
             Some(answer) => {
                 if let Ok(Answer::Stream(relay, _)) = &answer {
                     trace.upstream_model = relay.model().map(str::to_owned);
@@ -513,10 +529,45 @@ fn has_type(headers: &HeaderMap, essence: &str) -> bool {
     kind.split(';').next().is_some_and(|e| e.trim().eq_ignore_ascii_case(essence))
 }
 
+/// What a failure to read a whole answer means: bytes that are no JSON were cut or garbled and may come whole the next
+/// time (fault matrix U28), another document than the API's will not (U29).
+fn read_as<T>(bytes: &[u8], read: Outcome<T>) -> Outcome<T> {
+    match read {
+        Err(failure) if failure.code == ErrorCode::UpstreamProtocol && crate::json::object(bytes).is_err() => {
+            Err(failure.classed(Class::Failed).after_sending())
+        }
+        read => read,
+    }
+}
+
+/// When an answer is begun without content.
+#[derive(Clone, Copy)]
+struct Early {
+    /// After so much holding back.
+    at_ms: u64,
+    /// Content must be there by then.
+    content_by_ms: u64,
+}
+
 /// Reads until the commit point: the first content, or a failure that is still a status.
-async fn until_content<P: Platform>(mut relay: Relay, mut upstream: Upstream<P>, platform: &P) -> Outcome<Answer<P>> {
+async fn until_content<P: Platform>(
+    mut relay: Relay,
+    mut upstream: Upstream<P>,
+    platform: &P,
+    early: Option<Early>,
+) -> Outcome<Answer<P>> {
     loop {
-        let hold = match upstream.chunk().await {
+        let heard = match early {
+            None => upstream.chunk().await,
+            Some(early) => match egress::before(platform, early.at_ms, upstream.chunk()).await {
+                Some(heard) => heard,
+                None => {
+                    relay.commit(early.content_by_ms);
+                    return Ok(Answer::Stream(Box::new(relay), upstream));
+                }
+            },
+        };
+        let hold = match heard {
             Ok(Some(chunk)) => relay.hold(&chunk, platform.now_ms()),
             Ok(None) => relay.hold_end(Ok(())),
             Err(error) => relay.hold_end(Err(error)),

@@ -3,9 +3,11 @@
 use bytes::Bytes;
 use futures_util::future::{Either, select};
 
+use crate::account::{Bill, Closing};
 use crate::exchange::Exchange;
 use crate::ports::{HttpClient, HttpError, Platform, UpstreamBody};
 use crate::relay::{End, Relay, Step};
+use crate::route::Class;
 
 /// The body of an upstream's answer on platform `P`.
 pub type Upstream<P> = <<P as Platform>::Http as HttpClient>::Body;
@@ -26,14 +28,15 @@ pub struct Live<P: Platform> {
     relay: Relay,
     upstream: Option<Upstream<P>>,
     exchange: Exchange<P>,
+    bill: Option<Bill<P>>,
     timer: Option<P::Timer>,
     begun: bool,
     bytes_out: u64,
 }
 
 impl<P: Platform> Live<P> {
-    pub(crate) fn new(relay: Relay, upstream: Upstream<P>, exchange: Exchange<P>) -> Self {
-        Self { relay, upstream: Some(upstream), exchange, timer: None, begun: false, bytes_out: 0 }
+    pub(crate) fn new(relay: Relay, upstream: Upstream<P>, exchange: Exchange<P>, bill: Bill<P>) -> Self {
+        Self { relay, upstream: Some(upstream), exchange, bill: Some(bill), timer: None, begun: false, bytes_out: 0 }
     }
 
     /// The rest of the upstream's body, for a runtime that reads it by itself.
@@ -84,6 +87,11 @@ impl<P: Platform> Live<P> {
 
     fn after(&mut self, step: Step) -> Step {
         self.bytes_out += step.bytes.len() as u64;
+        if self.relay.has_content()
+            && let Some(bill) = &mut self.bill
+        {
+            bill.content();
+        }
         if step.done {
             // Let go of the upstream before anything else: what follows its end is of no use.
             self.upstream = None;
@@ -95,6 +103,16 @@ impl<P: Platform> Live<P> {
 
     fn settle(&mut self) {
         let Some(usage) = self.relay.settle() else { return };
+        if let Some(bill) = self.bill.take() {
+            let (class, code) = match self.relay.ended() {
+                None => (Class::Cancelled, None),
+                Some(End::Complete) => (Class::Success, None),
+                Some(End::Failed(code)) if self.relay.has_content() => (Class::Cut, Some(code)),
+                Some(End::Failed(code)) => (Class::Failed, Some(code)),
+            };
+            let closing = Closing { class, code, usage, ..bill.so_far };
+            bill.close(closing);
+        }
         let line = self.exchange.line();
         line.usage = usage;
         line.native_finish = self.relay.native_finish().map(str::to_owned);

@@ -7,6 +7,7 @@ use http::Uri;
 use crate::egress::url::{self, AllowedOrigins, BaseUrl, Refusal};
 use crate::model::{Head, Model, Provider};
 use crate::provider::{self, Endpoint};
+use crate::route::TargetId;
 
 /// A tenant's configuration as requests use it.
 pub(crate) struct Config {
@@ -15,6 +16,8 @@ pub(crate) struct Config {
     names: HashMap<String, Vec<usize>>,
     /// The judged addresses of each provider, in the head's order.
     places: Vec<Option<Result<Places, Refusal>>>,
+    /// What routing knows each model by, in the head's order.
+    ids: Vec<TargetId>,
 }
 
 /// The addresses of a provider.
@@ -55,6 +58,10 @@ impl Places {
 /// A place where a call can go: an enabled model and its provider.
 #[derive(Clone, Copy)]
 pub(crate) struct Target<'a> {
+    /// What routing knows it by.
+    pub id: TargetId,
+    /// The index of the enabled model in the head.
+    pub at: usize,
     /// The enabled model.
     pub model: &'a Model,
     /// Its provider.
@@ -88,7 +95,9 @@ impl Config {
                 Some(url::judge(&text, allowed).map(|base| Places::of(base, p)))
             })
             .collect();
-        Self { head, names, places }
+        let tenant = head.tenant.id;
+        let ids = head.models.iter().map(|model| TargetId::of(tenant, &model.provider, model.id.as_str())).collect();
+        Self { head, names, places, ids }
     }
 
     /// The document itself.
@@ -99,13 +108,14 @@ impl Config {
     /// Where calls to the model that clients name `name` can go; empty if there is none.
     pub(crate) fn targets(&self, name: &str) -> Vec<Target<'_>> {
         let indexes = self.names.get(name).map(Vec::as_slice).unwrap_or_default();
-        indexes.iter().filter_map(|index| self.target(self.head.models.get(*index)?)).collect()
+        indexes.iter().filter_map(|index| self.target(*index)).collect()
     }
 
-    /// The target of one enabled model.
-    pub(crate) fn target<'a>(&'a self, model: &'a Model) -> Option<Target<'a>> {
-        let at = self.head.providers.iter().position(|p| p.uuid == model.provider)?;
-        Some(Target { model, provider: self.head.providers.get(at)?, places: self.places.get(at)?.as_ref() })
+    /// The target of an enabled model, by its index in the head.
+    pub(crate) fn target(&self, at: usize) -> Option<Target<'_>> {
+        let (model, id) = (self.head.models.get(at)?, *self.ids.get(at)?);
+        let by = self.head.providers.iter().position(|p| p.uuid == model.provider)?;
+        Some(Target { id, at, model, provider: self.head.providers.get(by)?, places: self.places.get(by)?.as_ref() })
     }
 
     /// Where a provider is reached.

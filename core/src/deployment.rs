@@ -39,6 +39,8 @@ pub(crate) struct Timeouts {
     pub total_ms: u64,
     /// Silence after which a comment is sent.
     pub keep_alive_ms: u64,
+    /// Holding back a stream without content, if no other target could take over.
+    pub hold_back_ms: u64,
 }
 
 impl Default for Timeouts {
@@ -49,6 +51,7 @@ impl Default for Timeouts {
             idle_ms: limits::IDLE_MS,
             total_ms: limits::TOTAL_MS,
             keep_alive_ms: limits::KEEP_ALIVE_MS,
+            hold_back_ms: limits::HOLD_BACK_MS,
         }
     }
 }
@@ -97,6 +100,7 @@ impl Deployment {
             idle_ms: ms(&text, "GATEWAY_IDLE_TIMEOUT_MS", limits::IDLE_MS)?,
             total_ms: ms(&text, "GATEWAY_TOTAL_TIMEOUT_MS", limits::TOTAL_MS)?,
             keep_alive_ms: ms(&text, "GATEWAY_KEEP_ALIVE_MS", limits::KEEP_ALIVE_MS)?,
+            hold_back_ms: ms(&text, "GATEWAY_HOLD_BACK_MS", limits::HOLD_BACK_MS)?,
         };
         let prefix = text("GATEWAY_SECRET_PREFIX").unwrap_or_else(|| "model-gateway".to_owned());
         if !prefix.bytes().all(|b| b.is_ascii_alphanumeric() || b"/_-".contains(&b)) || prefix.len() > 64 {

@@ -183,6 +183,8 @@ pub struct Failure {
     pub(crate) class: Option<Class>,
     /// How long the provider asks to be left alone, in milliseconds, as it stated it.
     pub(crate) wait_ms: Option<u64>,
+    /// The provider may have done, and charge for, what it did not answer.
+    pub(crate) maybe_billed: bool,
 }
 
 /// A provider's error that is passed on, in OpenAI's shape.
@@ -226,6 +228,7 @@ impl Failure {
             cause: None,
             class: None,
             wait_ms: None,
+            maybe_billed: false,
         }
     }
 
@@ -261,6 +264,13 @@ impl Failure {
     #[must_use]
     pub(crate) fn classed(mut self, class: Class) -> Self {
         self.class = Some(class);
+        self
+    }
+
+    /// The same, after the request had left: the provider may have worked on it.
+    #[must_use]
+    pub(crate) fn after_sending(mut self) -> Self {
+        self.maybe_billed = true;
         self
     }
 

@@ -42,6 +42,10 @@ pub(crate) struct Line {
     pub upstream_status: Option<u16>,
     /// Calls made upstream.
     pub attempts: u32,
+    /// Why the last target was picked.
+    pub route_reason: Option<&'static str>,
+    /// Attempts that failed before the one that answered: model and class of each.
+    pub failed_attempts: Option<String>,
     /// The provider's own word for why the answer ended, if ours cannot say it.
     pub native_finish: Option<String>,
     /// Milliseconds from the request to the first content.
@@ -154,6 +158,8 @@ impl<P: Platform> Exchange<P> {
             put("attempts", line.attempts.into());
             put("stream", Member::Flag(line.stream));
         }
+        put("route_reason", line.route_reason.into());
+        put("failed_attempts", line.failed_attempts.as_deref().into());
         put("native_finish_reason", line.native_finish.as_deref().into());
         if let Some(usage) = line.usage {
             put("gen_ai.usage.input_tokens", usage.input_tokens.into());

@@ -1,5 +1,7 @@
 //! The path of every request: route, caller, endpoint, and the answer dressed with the headers that all answers have.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::{Method, Request, Response, StatusCode};
@@ -11,6 +13,7 @@ use crate::deployment::Deployment;
 use crate::error::{ErrorCode, Failure, Outcome};
 use crate::exchange::Exchange;
 use crate::ports::{Platform, RequestBody};
+use crate::route::Board;
 use crate::sweep::{self, Swept};
 use crate::tenancy;
 
@@ -18,6 +21,7 @@ use crate::tenancy;
 pub struct Gateway {
     pub(crate) deployment: Deployment,
     pub(crate) cache: Cache,
+    pub(crate) board: Arc<Board>,
 }
 
 /// The header that carries our request id.
@@ -34,7 +38,7 @@ pub(crate) enum Reply<P: Platform> {
 impl Gateway {
     /// A gateway that remembers nothing yet.
     pub fn new(deployment: Deployment) -> Self {
-        Self { deployment, cache: Cache::default() }
+        Self { deployment, cache: Cache::default(), board: Arc::default() }
     }
 
     /// Answers one request. Never fails: every fault is an answer in OpenAI's shape.
@@ -145,8 +149,8 @@ fn dress(headers: &mut HeaderMap, request_id: &str) {
     }
 }
 
-const EXPOSED: &str = "x-request-id, retry-after, x-should-retry, x-gateway-upstream-request-id, \
-    x-gateway-upstream-model, x-gateway-dropped-params, x-gateway-native-finish-reason";
+const EXPOSED: &str = "x-request-id, retry-after, retry-after-ms, x-should-retry, x-gateway-upstream-request-id, \
+    x-gateway-upstream-model, x-gateway-dropped-params, x-gateway-native-finish-reason, x-gateway-route";
 
 fn is_preflight(method: &Method, headers: &HeaderMap) -> bool {
     *method == Method::OPTIONS && headers.contains_key(header::ACCESS_CONTROL_REQUEST_METHOD)

@@ -77,14 +77,26 @@ pub const EMBED_ANSWER_BYTES: usize = 32 << 20;
 
 /// Connecting to an upstream, in milliseconds.
 pub const CONNECT_MS: u64 = 5_000;
-/// From sending a streamed request to its first content, in milliseconds.
-pub const FIRST_CONTENT_MS: u64 = 60_000;
+/// From sending a streamed request to its first content, in milliseconds; four times that for models that think.
+pub const FIRST_CONTENT_MS: u64 = 30_000;
 /// From sending to the head and body of an answer that is not streamed, in milliseconds.
 pub const WHOLE_ANSWER_MS: u64 = 300_000;
 /// Between two events of a stream, in milliseconds.
 pub const IDLE_MS: u64 = 60_000;
 /// Longest request in all, in milliseconds.
-pub const TOTAL_MS: u64 = 15 * 60_000;
+pub const TOTAL_MS: u64 = 10 * 60_000;
+/// After so long a stream without content is begun if no other target could take over, in milliseconds.
+pub const HOLD_BACK_MS: u64 = 15_000;
+/// Calls to providers for one request, failed ones included.
+pub const ATTEMPTS: u32 = 3;
+/// The same for a request that the client repeats.
+pub const ATTEMPTS_OF_REPEAT: u32 = 2;
+/// Longest wait that a client is asked for, in milliseconds (fault matrix U7).
+pub const LONGEST_WAIT_MS: u64 = 60_000;
+/// Largest weight of an enabled model.
+pub const WEIGHT: u64 = 1_000;
+/// Largest number of a priority.
+pub const PRIORITY: u64 = 100;
 /// Silence after which a comment keeps a committed stream open, in milliseconds.
 pub const KEEP_ALIVE_MS: u64 = 15_000;
 /// Time kept back before the runtime's own deadline, in milliseconds.

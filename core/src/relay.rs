@@ -25,6 +25,7 @@ pub(crate) struct Relay {
     meter: Meter,
     native_finish: Option<String>,
     model: Option<String>,
+    content: bool,
     held: Vec<u8>,
     times: Times,
     secrets: Vec<crate::secret::Secret>,
@@ -93,6 +94,8 @@ struct Times {
     deadline_ms: u64,
     idle_ms: u64,
     keep_alive_ms: u64,
+    /// When the first content must be there, if the answer was begun without it.
+    content_by_ms: u64,
 }
 
 /// What to do after an input.
@@ -141,6 +144,7 @@ impl Relay {
             meter: Meter::default(),
             native_finish: None,
             model: None,
+            content: false,
             held: Vec::new(),
             times: Times {
                 heard_ms: setup.now_ms,
@@ -148,6 +152,7 @@ impl Relay {
                 deadline_ms: setup.deadline_ms,
                 idle_ms: setup.timeouts.idle_ms,
                 keep_alive_ms: setup.timeouts.keep_alive_ms,
+                content_by_ms: u64::MAX,
             },
             secrets: setup.secrets,
         }
@@ -192,6 +197,23 @@ impl Relay {
         }
     }
 
+    /// Begins the answer without content, which must then be there by `content_by_ms`: a failure is an event from
+    /// here on.
+    pub(crate) fn commit(&mut self, content_by_ms: u64) {
+        if self.state == State::Waiting {
+            self.state = State::Flowing;
+            self.times.content_by_ms = content_by_ms;
+            if self.held.is_empty() {
+                self.held.extend_from_slice(KEEP_ALIVE);
+            }
+        }
+    }
+
+    /// Whether content has come.
+    pub(crate) fn has_content(&self) -> bool {
+        self.content
+    }
+
     /// The bytes held back until the commit point; to be sent first.
     pub(crate) fn begin(&mut self, now_ms: u64) -> Step {
         self.times.sent_ms = now_ms;
@@ -222,7 +244,8 @@ impl Relay {
             return Step { bytes: Bytes::new(), done: true };
         }
         let times = &self.times;
-        if now_ms >= times.deadline_ms || now_ms >= times.heard_ms.saturating_add(times.idle_ms) {
+        let late = !self.content && now_ms >= times.content_by_ms;
+        if late || now_ms >= times.deadline_ms || now_ms >= times.heard_ms.saturating_add(times.idle_ms) {
             let failure = failure::constant(ErrorCode::UpstreamTimeout);
             return self.step(Bytes::new(), Some(Box::new(failure)), now_ms);
         }
@@ -238,7 +261,8 @@ impl Relay {
         let times = &self.times;
         let idle = times.heard_ms.saturating_add(times.idle_ms);
         let alive = times.sent_ms.saturating_add(times.keep_alive_ms);
-        times.deadline_ms.min(idle).min(alive)
+        let content = if self.content { u64::MAX } else { times.content_by_ms };
+        times.deadline_ms.min(idle).min(alive).min(content)
     }
 
     /// How the stream ended, once it has.
@@ -286,7 +310,7 @@ impl Relay {
     /// Decodes a chunk into what the client may see.
     fn take(&mut self, chunk: &Bytes, now_ms: u64) -> (Bytes, Option<Box<Failure>>) {
         self.times.heard_ms = now_ms;
-        let mut note = Note { content: self.state != State::Waiting, ..Note::default() };
+        let mut note = Note { content: self.content, ..Note::default() };
         let bytes = match &mut self.codec {
             Codec::Pass(pass) => pass.push(chunk, &mut note),
             Codec::Translate(translate) => translate.push(chunk, &mut note),
@@ -295,7 +319,7 @@ impl Relay {
     }
 
     fn close(&mut self, end: Result<(), HttpError>) -> (Bytes, Option<Box<Failure>>) {
-        let mut note = Note { content: self.state != State::Waiting, ..Note::default() };
+        let mut note = Note { content: self.content, ..Note::default() };
         let bytes = match &mut self.codec {
             Codec::Pass(pass) => pass.finish(end.is_ok(), &mut note),
             Codec::Translate(translate) => translate.finish(end.is_ok(), &mut note),
@@ -322,7 +346,8 @@ impl Relay {
         if note.model.is_some() {
             self.model = note.model;
         }
-        if note.content && self.state == State::Waiting {
+        self.content |= note.content;
+        if self.content && self.state == State::Waiting {
             self.state = State::Flowing;
         }
         if note.done {

@@ -1,6 +1,10 @@
 //! What a call used, and the one place where it is settled.
 
+mod bill;
+
 use serde::Deserialize;
+
+pub(crate) use self::bill::{Bill, Closing, Facts};
 
 /// Tokens of one call, as the provider reported them. Totals include their classes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -1,6 +1,7 @@
 //! The body of a request: read once the caller is known, bounded, and checked before anything is decided.
 
 use bytes::Bytes;
+use http::HeaderMap;
 use http::header::{CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE};
 use serde_json::value::RawValue;
 
@@ -19,6 +20,11 @@ pub(crate) struct Input<'a, B> {
 impl<'a, B: RequestBody> Input<'a, B> {
     pub(crate) const fn new(head: &'a http::request::Parts, body: B) -> Self {
         Self { head, body }
+    }
+
+    /// The request's headers.
+    pub(crate) const fn headers(&self) -> &'a HeaderMap {
+        &self.head.headers
     }
 
     /// Reads a JSON body of at most `limit` bytes.

@@ -52,11 +52,18 @@ pub(crate) async fn serve<P: Platform, B: RequestBody>(
         }
         _ => {}
     }
-    let manage = !matches!(route, Route::Data(_));
+    let manage = !matches!(route, Route::Data(_) | Route::Explain);
     let caller = tenancy::act(gateway, exchange, identity, &head.headers, manage).await?;
-    if let Route::Data(endpoint) = route {
-        caller.require(Scope::Inference)?;
-        return data::call(gateway, exchange, caller, *endpoint, body).await;
+    match route {
+        Route::Data(endpoint) => {
+            caller.require(Scope::Inference)?;
+            return data::call(gateway, exchange, caller, *endpoint, body).await;
+        }
+        Route::Explain => {
+            caller.require(Scope::Inference)?;
+            return data::explain(gateway, exchange, caller, body).await.map(Reply::Full);
+        }
+        _ => {}
     }
     match route {
         Route::Models(mount) => return models::list(&caller, *mount).map(Reply::Full),
@@ -94,6 +101,7 @@ pub(crate) async fn serve<P: Platform, B: RequestBody>(
         | Route::Tenants
         | Route::ImportTenant
         | Route::Data(_)
+        | Route::Explain
         | Route::Models(_) => Err(Failure::internal("route served elsewhere")),
     };
     response.map(Reply::Full)

@@ -30,6 +30,8 @@ pub(super) struct View<'a> {
     metadata: Option<&'a Map<String, Value>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     capabilities: Option<&'a Overrides>,
+    weight: u32,
+    priority: u32,
 }
 
 impl<'a> View<'a> {
@@ -43,6 +45,8 @@ impl<'a> View<'a> {
             owned_by: owner(provider),
             metadata: model.metadata.as_ref(),
             capabilities: model.capabilities.as_ref(),
+            weight: model.weight,
+            priority: model.priority,
         }
     }
 }
@@ -178,6 +182,13 @@ fn capabilities(object: &Object<'_>) -> Outcome<Option<Overrides>> {
     Overrides::of(members).map(Some).ok_or_else(wrong)
 }
 
+/// A whole number from 0 to `most`.
+fn number(object: &Object<'_>, name: &'static str, otherwise: u32, most: u64) -> Outcome<u32> {
+    let Some(raw) = optional(object, name) else { return Ok(otherwise) };
+    let number = raw.get().parse::<u32>().ok().filter(|number| u64::from(*number) <= most);
+    number.ok_or_else(|| Failure::invalid(name, format!("'{name}' must be a whole number from 0 to {most}.")))
+}
+
 /// `POST /v1/providers/{id}/models`: 201; 200 with the same object when it is there already.
 pub(super) async fn enable<P: Platform, B: RequestBody>(
     gateway: &Gateway,
@@ -188,7 +199,7 @@ pub(super) async fn enable<P: Platform, B: RequestBody>(
 ) -> Outcome<Response<Bytes>> {
     caller.config.head().provider(provider).ok_or_else(no_provider)?;
     let body = input.admin().await?;
-    let object = fields(&body, &["id", "alias", "metadata", "capabilities"])?;
+    let object = fields(&body, &["id", "alias", "metadata", "capabilities", "weight", "priority"])?;
     let id = ModelId::parse(&required(&object, "id")?).map_err(bad_name("id"))?;
     let mut random = [0_u8; 16];
     exchange.platform().fill_random(&mut random);
@@ -199,6 +210,8 @@ pub(super) async fn enable<P: Platform, B: RequestBody>(
         alias: alias(&object)?,
         metadata: metadata(&object)?,
         capabilities: capabilities(&object)?,
+        weight: number(&object, "weight", 1, limits::WEIGHT)?,
+        priority: number(&object, "priority", 0, limits::PRIORITY)?,
         created: exchange.platform().now_ms() / 1000,
         rest: Map::new(),
     };
@@ -225,7 +238,7 @@ pub(super) async fn change<P: Platform, B: RequestBody>(
     head.provider(provider).ok_or_else(no_provider)?;
     let old = head.model(uuid).filter(|model| model.provider == provider).ok_or_else(no_model)?;
     let body = input.admin().await?;
-    let object = fields(&body, &["id", "alias", "metadata", "capabilities"])?;
+    let object = fields(&body, &["id", "alias", "metadata", "capabilities", "weight", "priority"])?;
     let mut model = old.clone();
     let replaces = verb == Verb::Put;
     if replaces || object.get("id").is_some() {
@@ -241,6 +254,12 @@ pub(super) async fn change<P: Platform, B: RequestBody>(
     }
     if replaces || object.get("capabilities").is_some() {
         model.capabilities = capabilities(&object)?;
+    }
+    if replaces || object.get("weight").is_some() {
+        model.weight = number(&object, "weight", 1, limits::WEIGHT)?;
+    }
+    if replaces || object.get("priority").is_some() {
+        model.priority = number(&object, "priority", 0, limits::PRIORITY)?;
     }
     let config = tenancy::change(gateway, exchange, caller, &Change::ReplaceModel(model)).await?;
     let head = config.head();

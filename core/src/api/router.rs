@@ -28,6 +28,7 @@ pub(crate) enum Route<'a> {
     Keys(Verb),
     Key(&'a str),
     Data(Endpoint),
+    Explain,
 }
 
 /// Under which of the two prefixes a route was called.
@@ -80,6 +81,7 @@ impl Route<'_> {
             Self::Model(..) => "/v1/models/{model}",
             Self::Keys(_) => "/v1/keys",
             Self::Key(_) => "/v1/keys/{key_id}",
+            Self::Explain => "/v1/route/explain",
             Self::Data(Endpoint::Chat) => "/v1/chat/completions",
             Self::Data(Endpoint::Completions) => "/v1/completions",
             Self::Data(Endpoint::Embeddings) => "/v1/embeddings",
@@ -151,6 +153,7 @@ pub(crate) fn route<'a>(method: &Method, path: &'a str) -> Found<'a> {
         [Some("chat"), Some("completions"), None, _] => data(method, Endpoint::Chat),
         [Some("completions"), None, ..] => data(method, Endpoint::Completions),
         [Some("embeddings"), None, ..] => data(method, Endpoint::Embeddings),
+        [Some("route"), Some("explain"), None, _] => only(method, &[Verb::Post], "POST", |_| Route::Explain),
         _ => Found::Nothing,
     }
 }
@@ -202,6 +205,7 @@ mod tests {
             ("POST", "chat/completions", R::Data(Endpoint::Chat)),
             ("POST", "completions", R::Data(Endpoint::Completions)),
             ("POST", "embeddings", R::Data(Endpoint::Embeddings)),
+            ("POST", "route/explain", R::Explain),
         ] {
             let method = Method::from_bytes(method.as_bytes()).unwrap();
             for prefix in ["/v1/", "//v1/", "/ml/gateway/v1/", "/ml/gateway//v1/"] {
@@ -242,6 +246,7 @@ mod tests {
             "/healthz/",
             "/v1/healthz",
             "/v1/chat",
+            "/v1/route",
             "/v1/chat/completions/x",
         ] {
             assert_eq!(route(&Method::GET, path), Found::Nothing, "{path}");

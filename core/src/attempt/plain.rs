@@ -4,7 +4,7 @@ use bytes::Bytes;
 use futures_util::{StreamExt, stream};
 use http::HeaderMap;
 
-use super::{Answer, Draft, Run, Trace, Wire};
+use super::{Answer, Draft, Run, Trace, Wire, read_as};
 use crate::account::Usage;
 use crate::chat::{Encoded, Inlined};
 use crate::dialect::openai_chat::Shape;
@@ -42,11 +42,14 @@ impl Run<'_> {
         while let Some((call, seen, outcome)) = runs.next().await {
             trace.merge(seen);
             let (headers, bytes) = outcome?;
-            let vectors = match self.wire {
-                Wire::Invoke => bedrock_invoke::decode(self.can.family, &headers, &bytes),
-                Wire::Watsonx => watsonx::embeddings::decode(&headers, &bytes),
-                _ => nim_embeddings::decode(&headers, &bytes),
-            }?;
+            let vectors = read_as(
+                &bytes,
+                match self.wire {
+                    Wire::Invoke => bedrock_invoke::decode(self.can.family, &headers, &bytes),
+                    Wire::Watsonx => watsonx::embeddings::decode(&headers, &bytes),
+                    _ => nim_embeddings::decode(&headers, &bytes),
+                },
+            )?;
             answer.take(call, &vectors)?;
         }
         let (body, usage) = answer.write(&call.model)?;
@@ -80,7 +83,7 @@ impl Run<'_> {
         while let Some((call, (seen, outcome))) = runs.next().await {
             trace.merge(seen);
             let (_, bytes) = outcome?;
-            let text = watsonx::generation::decode(&bytes, call.echo)?;
+            let text = read_as(&bytes, watsonx::generation::decode(&bytes, call.echo))?;
             trace.upstream_model = text.model;
             trace.native_finish = text.choice.finish.native.clone().or_else(|| trace.native_finish.take());
             usage = match (usage, text.usage) {
@@ -110,7 +113,7 @@ impl Run<'_> {
             return self.stream(platform, trace, upstream, codec).await;
         }
         let (_, bytes) = self.whole(platform, upstream).await?;
-        let whole = openai_completions::decode_response(self.kind, &bytes, &call.model)?;
+        let whole = read_as(&bytes, openai_completions::decode_response(self.kind, &bytes, &call.model))?;
         trace.upstream_model = whole.model;
         Ok(Answer::Whole(whole.body, whole.usage))
     }

@@ -133,8 +133,8 @@ fn printable(text: &str) -> String {
     out.trim().to_owned()
 }
 
-/// Longest wait that is passed on, in seconds (fault matrix U7).
-const LONGEST_WAIT_S: u64 = 60;
+/// Longest wait that is passed on, in seconds.
+const LONGEST_WAIT_S: u64 = limits::LONGEST_WAIT_MS / 1000;
 
 /// Copies what the provider says about waiting, checked: `retry-after`, `retry-after-ms`, `x-ratelimit-*`.
 pub(crate) fn with_waits(mut failure: Failure, headers: &HeaderMap) -> Failure {

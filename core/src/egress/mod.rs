@@ -16,6 +16,7 @@ use crate::dialect::failure::constant;
 use crate::error::{ErrorCode, Failure};
 use crate::limits;
 use crate::ports::{HttpClient, HttpError, Outgoing, Platform, UpstreamBody};
+use crate::route::Class;
 
 /// A call to a provider before it leaves.
 pub struct Departure<'a> {
@@ -40,7 +41,7 @@ pub async fn send<P: Platform>(
     let outgoing = outgoing(departure);
     let sent = platform.http().send(outgoing);
     match before(platform, deadline_ms, sent).await {
-        None => Err(constant(ErrorCode::UpstreamTimeout).caused_by("no head in time")),
+        None => Err(constant(ErrorCode::UpstreamTimeout).caused_by("no head in time").after_sending()),
         Some(Err(error)) => Err(failure(error)),
         Some(Ok(response)) => Ok(response),
     }
@@ -82,8 +83,8 @@ pub async fn read_all<P: Platform>(
         Ok::<_, HttpError>(Err(Excess))
     };
     match before(platform, deadline_ms, reading).await {
-        None => Err(constant(ErrorCode::UpstreamTimeout).caused_by("no body in time")),
-        Some(Err(error)) => Err(failure(error)),
+        None => Err(constant(ErrorCode::UpstreamTimeout).caused_by("no body in time").after_sending()),
+        Some(Err(error)) => Err(cut(error)),
         Some(Ok(Err(Excess))) => Err(constant(ErrorCode::UpstreamTooLarge).caused_by("body over its limit")),
         Some(Ok(Ok(bytes))) => Ok(bytes),
     }
@@ -103,11 +104,22 @@ pub async fn before<P: Platform, T>(platform: &P, deadline_ms: u64, work: impl F
 
 /// What a failure below HTTP means to the client.
 pub fn failure(error: HttpError) -> Failure {
-    let code = match error {
-        HttpError::Connect | HttpError::Forbidden => ErrorCode::UpstreamUnreachable,
-        HttpError::ConnectTimeout => ErrorCode::UpstreamTimeout,
-        HttpError::Disconnected => ErrorCode::UpstreamUnreachable,
-        HttpError::Protocol => ErrorCode::UpstreamProtocol,
-    };
-    constant(code).caused_by(error.to_string())
+    let failure = |code: ErrorCode| constant(code).caused_by(error.to_string());
+    match error {
+        HttpError::Connect => failure(ErrorCode::UpstreamUnreachable),
+        // Resolved to where nothing may go: a repeat resolves to the same.
+        HttpError::Forbidden => failure(ErrorCode::UpstreamUnreachable).classed(Class::Unfit),
+        // Nothing was sent: a repeat costs nothing.
+        HttpError::ConnectTimeout => failure(ErrorCode::UpstreamTimeout).classed(Class::Failed),
+        HttpError::Disconnected => failure(ErrorCode::UpstreamUnreachable).after_sending(),
+        HttpError::Protocol => failure(ErrorCode::UpstreamProtocol).classed(Class::Unfit).after_sending(),
+    }
+}
+
+/// The same within an answer's body, which may come whole the next time (fault matrix U34).
+fn cut(error: HttpError) -> Failure {
+    match error {
+        HttpError::Protocol => failure(error).classed(Class::Failed),
+        _ => failure(error),
+    }
 }

@@ -191,6 +191,10 @@ pub struct Model {
     pub metadata: Option<Map<String, Value>>,
     /// What the tenant says of its capabilities, over what its id tells.
     pub capabilities: Option<Overrides>,
+    /// Its share of the calls of its alias; 0 takes none.
+    pub weight: u32,
+    /// The lowest number of an alias is called first; others when none of it can take a call.
+    pub priority: u32,
     /// When it was enabled, in seconds since the epoch.
     pub created: u64,
     /// Unknown members, kept.
@@ -210,6 +214,8 @@ impl Model {
                 Some(said) => Some(Overrides::of(said)?),
                 None => None,
             },
+            weight: members.small("weight", 1)?,
+            priority: members.small("priority", 0)?,
             created: members.number("created")?,
             rest: members.rest(),
         })
@@ -224,6 +230,8 @@ impl Model {
             ("alias", self.alias.as_ref().map(Alias::as_str).into()),
             ("metadata", self.metadata.as_ref().map_or(Value::Null, object)),
             ("capabilities", self.capabilities.as_ref().map_or(Value::Null, |said| object(said.members()))),
+            ("weight", if self.weight == 1 { Value::Null } else { self.weight.into() }),
+            ("priority", if self.priority == 0 { Value::Null } else { self.priority.into() }),
             ("created", self.created.into()),
         ];
         record(known, &self.rest)
@@ -368,6 +376,8 @@ impl Head {
                 old.alias = model.alias;
                 old.metadata = model.metadata;
                 old.capabilities = model.capabilities;
+                old.weight = model.weight;
+                old.priority = model.priority;
             }
             Change::RemoveModel { uuid, provider } => {
                 next.models.retain(|m| m.uuid != uuid || provider.as_ref().is_some_and(|p| *p != m.provider));

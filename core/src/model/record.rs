@@ -40,6 +40,11 @@ impl Members {
         self.take(name)?.as_u64()
     }
 
+    /// Takes a whole number of 32 bits that may be missing.
+    pub(crate) fn small(&mut self, name: &str, otherwise: u32) -> Option<u32> {
+        self.take(name).map_or(Some(otherwise), |value| value.as_u64()?.try_into().ok())
+    }
+
     /// Takes the version of the record's shape.
     pub(crate) fn schema(&mut self) -> Option<u32> {
         self.number("schema")?.try_into().ok()

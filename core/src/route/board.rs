@@ -44,7 +44,8 @@ impl Board {
     pub(crate) fn next(&self, plan: &mut Plan, _now_ms: u64, entropy: &mut Entropy) -> Next {
         let fit = |at: &usize| plan.candidates.get(*at).is_some_and(|c: &Candidate| c.out.is_none());
         let open: Vec<usize> = (0..plan.candidates.len()).filter(fit).filter(|at| !plan.tried.contains(at)).collect();
-        if plan.tried.len() >= plan.most as usize || open.is_empty() {
+        let over = plan.last.is_some_and(|class| !class.elsewhere());
+        if over || plan.tried.len() >= plan.most as usize || open.is_empty() {
             return Next::Stop(if plan.tried.is_empty() { Stop::Nothing } else { Stop::Last });
         }
         let at = usize::try_from(entropy.next() % open.len() as u64).unwrap_or(0);
@@ -52,6 +53,17 @@ impl Board {
         let reason = if plan.tried.is_empty() { Reason::Weighted } else { Reason::Failover };
         plan.tried.push(at);
         Next::Call(Pick { at, after_ms: 0, reason })
+    }
+
+    /// What [`Self::next`] would say; nothing is remembered of it.
+    pub(crate) fn peek(&self, plan: &mut Plan, now_ms: u64, entropy: &mut Entropy) -> Next {
+        self.next(plan, now_ms, entropy)
+    }
+
+    /// Whether a target that was not tried could take over.
+    pub(crate) fn has_other(&self, plan: &Plan, _now_ms: u64) -> bool {
+        let open = |(at, candidate): (usize, &Candidate)| candidate.out.is_none() && !plan.tried.contains(&at);
+        plan.tried.len() < plan.most as usize && plan.candidates.iter().enumerate().any(open)
     }
 
     /// A call at a candidate begins.

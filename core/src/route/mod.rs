@@ -15,7 +15,7 @@ pub(crate) use self::board::{Board, Seen, Standing, Ticket};
 pub(crate) use self::classify::{Class, class_of};
 pub(crate) use self::entropy::Entropy;
 pub(crate) use self::plan::{Algorithm, Candidate, Next, Out, Pick, Plan, Reason, Size, Stop};
-pub(crate) use self::wait::{Waits, read as waits};
+pub(crate) use self::wait::read as waits;
 use crate::model::TenantId;
 
 /// A target as routing knows it: the same in every isolate, whatever the order of the configuration.

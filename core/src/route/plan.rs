@@ -1,6 +1,6 @@
 //! One request's way through the targets of its alias.
 
-use super::{AliasId, TargetId};
+use super::{AliasId, Class, TargetId};
 
 /// How an alias spreads its calls.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -95,6 +95,8 @@ pub(crate) struct Plan {
     pub most: u32,
     /// The calls so far: index of the candidate.
     pub tried: Vec<usize>,
+    /// What the last of them meant.
+    pub last: Option<Class>,
     /// A target that is out for its faults was tried, as there was no other.
     pub panicked: bool,
 }
@@ -162,6 +164,40 @@ pub(crate) enum Stop {
     },
     /// None can take the request.
     Nothing,
+}
+
+impl Plan {
+    /// What the last call meant.
+    pub(crate) fn ended(&mut self, class: Class) {
+        self.last = Some(class);
+    }
+}
+
+impl Algorithm {
+    /// As it is written in the API.
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Latency => "latency",
+            Self::WeightedRandom => "weighted_random",
+            Self::RoundRobin => "round_robin",
+            Self::WeightedRoundRobin => "weighted_round_robin",
+            Self::LeastConnections => "least_connections",
+            Self::QuotaPriority => "quota_priority",
+        }
+    }
+}
+
+impl Out {
+    /// For explanations.
+    pub(crate) const fn as_str(self) -> &'static str {
+        match self {
+            Self::Drained => "drained",
+            Self::Endpoint => "unsupported_endpoint",
+            Self::Incapable => "unsupported_content",
+            Self::Forbidden => "forbidden",
+            Self::Limited(_) => "rate_limited",
+        }
+    }
 }
 
 impl Reason {

@@ -24,6 +24,7 @@ pub(crate) struct Call<'a> {
     /// Whether the client wants the usage at the end of its stream.
     pub include_usage: bool,
     object: Object<'a>,
+    bytes: usize,
 }
 
 /// Members that steer the gateway and that no provider may see.
@@ -116,10 +117,15 @@ pub(crate) fn read_call(endpoint: Endpoint, body: &[u8]) -> Outcome<Call<'_>> {
         include_usage = flag(&options, "include_usage")
             .map_err(|_| Failure::invalid("stream_options.include_usage", "'include_usage' must be true or false."))?;
     }
-    Ok(Call { endpoint, model, stream, include_usage, object })
+    Ok(Call { endpoint, model, stream, include_usage, object, bytes: body.len() })
 }
 
 impl Call<'_> {
+    /// How long the body is, in bytes.
+    pub(crate) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
     /// The members of the body.
     pub(crate) fn object(&self) -> &Object<'_> {
         &self.object

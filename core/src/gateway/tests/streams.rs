@@ -39,7 +39,6 @@ fn a_failure_before_content_is_a_status() {
         (vec![ROLE.into(), Chunk::Break], (502, "upstream_disconnected")),
         (vec![ROLE.into()], (502, "upstream_incomplete")),
         (vec![], (502, "upstream_incomplete")),
-        (vec![ROLE.into(), Chunk::Hang], (504, "upstream_timeout")),
         (vec!["data: <html>\n\n".into()], (502, "upstream_protocol")),
         (
             vec!["data: {\"error\":{\"message\":\"x\",\"code\":\"rate_limit_exceeded\"}}\n\n".into()],
@@ -53,6 +52,21 @@ fn a_failure_before_content_is_a_status() {
         let line: Value = serde_json::from_str(&lines[0]).unwrap();
         assert_eq!(line["http.response.status_code"], want.0);
     }
+}
+
+#[test]
+fn a_stream_that_nobody_could_take_over_is_begun_before_its_content() {
+    let (bench, status, text) = streamed(vec![ROLE.into(), Chunk::Wait(20_000), TEXT.into(), STOP.into(), DONE.into()]);
+    assert_eq!((status, text.as_str()), (200, format!("{ROLE}{TEXT}{STOP}{DONE}").as_str()));
+    let line: Value = serde_json::from_str(&bench.world.take_log()[0]).unwrap();
+    assert_eq!(line["duration_ms"], 20_000);
+    // Nothing at all: a comment begins it, and what was promised for content is an event.
+    let (bench, status, text) = streamed(vec![Chunk::Hang]);
+    assert_eq!(status, 200);
+    assert!(text.starts_with(": keep-alive\n\ndata: {\"error\":{"), "{text}");
+    assert!(text.contains("upstream_timeout") && !text.contains("[DONE]"), "{text}");
+    let line: Value = serde_json::from_str(&bench.world.take_log()[0]).unwrap();
+    assert_eq!((line["duration_ms"].as_u64(), line["error.type"].as_str()), (Some(30_000), Some("upstream_timeout")));
 }
 
 #[test]

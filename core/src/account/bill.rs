@@ -1,0 +1,111 @@
+//! What one attempt costs and how it went: opened when a target is picked, closed exactly once, however it ends.
+//!
+//! Dropping an open bill closes it: the client left. So nothing that a provider may charge for is forgotten.
+
+use std::sync::Arc;
+
+use crate::account::Usage;
+use crate::config::Config;
+use crate::error::ErrorCode;
+use crate::model::{KeyRecord, TenantId};
+use crate::ports::Platform;
+use crate::provider::Endpoint;
+use crate::route::{Class, Seen, Ticket};
+
+/// The account of one attempt.
+pub(crate) struct Bill<P: Platform> {
+    platform: P,
+    ticket: Option<Ticket>,
+    facts: Facts,
+    /// What is known so far, for the case that nobody closes it.
+    pub(crate) so_far: Closing,
+}
+
+/// Whose attempt it is.
+pub(crate) struct Facts {
+    /// The gateway's id of the request.
+    pub request_id: String,
+    /// Which attempt of the request, from 1.
+    pub number: u32,
+    /// The tenant.
+    pub tenant: TenantId,
+    /// The caller's key; `None` for the operator.
+    pub key: Option<Arc<KeyRecord>>,
+    /// The configuration that the target is from.
+    pub config: Arc<Config>,
+    /// The index of the enabled model in it.
+    pub at: usize,
+    /// The name that the client called.
+    pub alias: String,
+    /// What was asked for.
+    pub endpoint: Endpoint,
+    /// A stream was asked for.
+    pub stream: bool,
+    /// When it began, in milliseconds since the epoch.
+    pub began_ms: u64,
+    /// From its beginning to its first content, in milliseconds.
+    pub first_content_ms: Option<u64>,
+}
+
+/// How an attempt ended.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Closing {
+    /// What that means.
+    pub class: Class,
+    /// The error, if it was one.
+    pub code: Option<ErrorCode>,
+    /// How long the provider asks to be left alone, in milliseconds.
+    pub wait_ms: Option<u64>,
+    /// What was used, as reported.
+    pub usage: Option<Usage>,
+    /// Calls made to the provider.
+    pub calls: u32,
+    /// The provider's last status.
+    pub status: Option<u16>,
+    /// The provider may have worked on what it did not answer.
+    pub maybe_billed: bool,
+}
+
+impl Closing {
+    /// An end of that class of which nothing else is known.
+    pub(crate) const fn of(class: Class) -> Self {
+        Self { class, code: None, wait_ms: None, usage: None, calls: 0, status: None, maybe_billed: false }
+    }
+}
+
+impl<P: Platform> Bill<P> {
+    /// Opens a bill.
+    pub(crate) const fn open(platform: P, ticket: Ticket, facts: Facts) -> Self {
+        Self { platform, ticket: Some(ticket), facts, so_far: Closing::of(Class::Cancelled) }
+    }
+
+    /// The first content has come.
+    pub(crate) fn content(&mut self) {
+        if self.facts.first_content_ms.is_some() {
+            return;
+        }
+        let now = self.platform.now_ms();
+        self.facts.first_content_ms = Some(now.saturating_sub(self.facts.began_ms));
+        if let Some(ticket) = &mut self.ticket {
+            ticket.content(now);
+        }
+    }
+
+    /// Closes it.
+    pub(crate) fn close(mut self, closing: Closing) {
+        self.so_far = closing;
+    }
+
+    fn settle(&mut self) {
+        let Some(ticket) = self.ticket.take() else { return };
+        let Closing { class, wait_ms, usage, .. } = self.so_far;
+        let seen = Seen { class, wait_ms, output_tokens: usage.map(|usage| usage.output_tokens) };
+        ticket.end(seen, self.platform.now_ms());
+    }
+}
+
+impl<P: Platform> Drop for Bill<P> {
+    fn drop(&mut self) {
+        self.settle();
+    }
+}
