@@ -13,7 +13,7 @@ use http::{Method, StatusCode};
 
 use crate::account::Usage;
 use crate::body::Upstream;
-use crate::chat::{self, Destination, Drops, Encoded, Expect, Inlined};
+use crate::chat::{self, Destination, Drops, Encoded, Expect, Gather, Inlined};
 use crate::config::Target;
 use crate::dialect::failure::{constant, tells};
 use crate::dialect::openai_chat::{self, Call, Encoder, Envelope, Shape};
@@ -112,6 +112,8 @@ impl Trace {
 pub(crate) enum Answer<P: Platform> {
     /// All of it.
     Whole(Bytes, Option<Usage>),
+    /// A stream that is whole already.
+    Events(Bytes, Option<Usage>),
     /// A stream that has its first content.
     Stream(Box<Relay>, Upstream<P>),
 }
@@ -254,6 +256,9 @@ impl Run<'_> {
         // What Azure adds is left out for those who want OpenAI's shapes only.
         let plain = azure && self.attempt.strict && call.endpoint == Endpoint::Chat;
         let legacy_functions = call.object().get("functions").is_some();
+        if call.endpoint == Endpoint::Chat && self.turned(upstream.headers()) {
+            return self.turn(platform, trace, upstream, Expect::default(), legacy_functions).await;
+        }
         if call.stream {
             let codec = if plain {
                 let source =
@@ -305,22 +310,17 @@ impl Run<'_> {
         }?;
         self.note(&drops, trace)?;
         let upstream = self.send(platform, trace, &Draft { body, headers }).await?;
+        if self.turned(upstream.headers()) {
+            return self.turn(platform, trace, upstream, expect, request.legacy_functions).await;
+        }
         if call.stream {
-            let source = match self.wire {
-                Wire::Anthropic => Source::Anthropic(sse::Decoder::default(), anthropic::Decoder::new(expect)),
-                Wire::Converse => {
-                    let decoder = Box::new(bedrock_converse::stream::Decoder::new(expect));
-                    Source::Converse(eventstream::Decoder::default(), decoder)
-                }
-                _ => Source::Like(sse::Decoder::default(), openai_like::Decoder::new(self.kind, expect)),
-            };
+            let source = self.source(expect);
             let codec = self.translate(platform, source, Shape::Chat, request.legacy_functions);
             return self.stream(platform, trace, upstream, codec).await;
         }
         let (_, bytes) = self.whole(platform, upstream).await?;
         let answer = read_as(&bytes, self.decode_chat(&bytes, &expect))?;
-        trace.upstream_model = answer.identity.model.as_deref().map(str::to_owned);
-        trace.native_finish = answer.choices.iter().find_map(|choice| choice.finish.native.clone());
+        self.take_names(&answer, trace);
         let envelope = self.envelope(platform, request.legacy_functions);
         let body = openai_chat::encode_response(&answer, &envelope);
         Ok(Answer::Whole(Bytes::from(body), answer.usage))
@@ -490,9 +490,7 @@ impl Run<'_> {
         codec: Codec,
     ) -> Outcome<Answer<P>> {
         let (head, upstream) = response.into_parts();
-        let framing =
-            if self.wire == Wire::Converse { "application/vnd.amazon.eventstream" } else { "text/event-stream" };
-        if !has_type(&head.headers, framing) {
+        if !has_type(&head.headers, self.framing()) {
             return Err(protocol("answer is no event stream").classed(Class::Unfit));
         }
         let relay = Relay::new(Setup {
@@ -521,6 +519,63 @@ impl Run<'_> {
 
 fn protocol(cause: &str) -> Failure {
     constant(ErrorCode::UpstreamProtocol).caused_by(cause)
+}
+
+impl Run<'_> {
+    /// What reads the stream of a chat.
+    fn source(&self, expect: Expect) -> Source {
+        match self.wire {
+            Wire::Anthropic => Source::Anthropic(sse::Decoder::default(), anthropic::Decoder::new(expect)),
+            Wire::Converse => {
+                let decoder = Box::new(bedrock_converse::stream::Decoder::new(expect));
+                Source::Converse(eventstream::Decoder::default(), decoder)
+            }
+            _ => Source::Like(sse::Decoder::default(), openai_like::Decoder::new(self.kind, expect)),
+        }
+    }
+
+    /// The content type of the provider's streams.
+    fn framing(&self) -> &'static str {
+        if self.wire == Wire::Converse { "application/vnd.amazon.eventstream" } else { "text/event-stream" }
+    }
+
+    /// Whether the provider answers in the other way than it was asked (fault matrix U30).
+    fn turned(&self, headers: &HeaderMap) -> bool {
+        if self.attempt.call.stream { has_type(headers, "application/json") } else { has_type(headers, self.framing()) }
+    }
+
+    /// Reads such an answer as a whole, and tells it as it was asked for.
+    async fn turn<P: Platform>(
+        &self,
+        platform: &P,
+        trace: &mut Trace,
+        response: http::Response<Upstream<P>>,
+        expect: Expect,
+        legacy_functions: bool,
+    ) -> Outcome<Answer<P>> {
+        let mut upstream = response.into_body();
+        let bytes = egress::read_all(platform, &mut upstream, limits::UPSTREAM_BODY_BYTES, self.deadline).await?;
+        let envelope = self.envelope(platform, legacy_functions);
+        if self.attempt.call.stream {
+            let answer = read_as(&bytes, self.decode_chat(&bytes, &expect))?;
+            self.take_names(&answer, trace);
+            let mut encoder = Encoder::new(Shape::Chat, envelope);
+            let mut out = Vec::with_capacity(bytes.len());
+            chat::events(&answer, &mut |event| encoder.event(&event, &mut out));
+            return Ok(Answer::Events(Bytes::from(out), answer.usage));
+        }
+        let mut gather = Gather::default();
+        self.source(expect).read_whole(&bytes, &mut |event| gather.take(event));
+        let answer = gather.answer().map_err(|failure| *failure)?;
+        let answer = answer.ok_or_else(|| constant(ErrorCode::UpstreamIncomplete).after_sending())?;
+        self.take_names(&answer, trace);
+        Ok(Answer::Whole(Bytes::from(openai_chat::encode_response(&answer, &envelope)), answer.usage))
+    }
+
+    fn take_names(&self, answer: &chat::Answer<'_>, trace: &mut Trace) {
+        trace.upstream_model = answer.identity.model.as_deref().map(str::to_owned);
+        trace.native_finish = answer.choices.iter().find_map(|choice| choice.finish.native.clone());
+    }
 }
 
 /// Whether the content type is `essence`, whatever its parameters.

@@ -29,6 +29,9 @@ use crate::tenancy::{self, Caller};
 
 pub(super) use self::explain::explain;
 
+/// The content type of our streams.
+const EVENT_STREAM: &str = "text/event-stream; charset=utf-8";
+
 /// Serves a data call.
 pub(super) async fn call<P: Platform, B: RequestBody>(
     gateway: &Gateway,
@@ -129,6 +132,17 @@ async fn go<P: Platform>(
             journey.tell(response.headers_mut());
             Ok(Reply::Full(response))
         }
+        Ok(Answer::Events(bytes, usage)) => {
+            exchange.line().usage = usage;
+            bill.content();
+            bill.close(Closing { usage, ..closing });
+            let mut response = json_bytes(StatusCode::OK, bytes);
+            let headers = response.headers_mut();
+            headers.insert(CONTENT_TYPE, HeaderValue::from_static(EVENT_STREAM));
+            trace.tell(headers);
+            journey.tell(headers);
+            Ok(Reply::Full(response))
+        }
         Ok(Answer::Stream(relay, upstream)) => {
             bill.so_far = Closing { class: Class::Cancelled, ..closing };
             let began = exchange.began_ms();
@@ -141,7 +155,7 @@ async fn go<P: Platform>(
             let exchange = std::mem::replace(exchange, Exchange::spent(platform));
             let mut response = Response::new(Box::new(Live::new(*relay, upstream, exchange, bill)));
             let headers = response.headers_mut();
-            headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/event-stream; charset=utf-8"));
+            headers.insert(CONTENT_TYPE, HeaderValue::from_static(EVENT_STREAM));
             trace.tell(headers);
             journey.tell(headers);
             Ok(Reply::Live(response))

@@ -10,6 +10,7 @@ mod media;
 mod request;
 mod response;
 mod stream;
+mod turn;
 
 use bytes::Bytes;
 use http::header::{HeaderName, HeaderValue};
@@ -25,6 +26,7 @@ pub(crate) use request::{
 };
 pub(crate) use response::{Answer, Choice, Expect, Finish, FinishReason, Identity, JSON_TOOL, Thinking, ToolUse};
 pub(crate) use stream::{Delta, Event, Literal, ToolDelta};
+pub(crate) use turn::{Gather, events};
 
 /// Where a request goes: all that an encoder knows of its upstream.
 #[derive(Clone, Copy)]

@@ -65,6 +65,15 @@ impl Source {
         Ok(())
     }
 
+    /// Reads a whole body. A break in its framing is a failure.
+    pub(crate) fn read_whole(mut self, body: &Bytes, emit: &mut impl FnMut(Event<'_>)) {
+        match self.push(body, emit) {
+            Ok(()) => self.finish(true, emit),
+            Err(Broken::TooLarge) => emit(Event::Failed(Box::new(constant(ErrorCode::UpstreamTooLarge)))),
+            Err(Broken::Protocol) => emit(Event::Failed(Box::new(constant(ErrorCode::UpstreamProtocol)))),
+        }
+    }
+
     /// The body ended. What a broken connection leaves in the framing is not read: it may be cut.
     fn finish(&mut self, whole: bool, emit: &mut impl FnMut(Event<'_>)) {
         match self {
