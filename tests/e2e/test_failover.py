@@ -15,7 +15,7 @@ CHAT = {"model": "chat", "messages": [{"role": "user", "content": "x"}]}
 
 DEAD = {
     "resets": {"close_without_answer": True, "rst": True},
-    "hangs": {"hang": True},
+    "hangs": {"hang": "headers"},
     "answers 500": {"status": 500},
     "is cut": {"cut_at": 60},
     "limits": {"status": 429, "retry_after": 30},

@@ -167,10 +167,11 @@ impl Journey {
         failure
     }
 
-    /// What the last target said, unless it was asked only because all were out for their faults (fault matrix U41).
+    /// What the last target said, unless several were there, all out for their faults, and it was asked only therefore
+    /// (fault matrix U41). Of a target that is the only one the truth is told.
     fn last_word(&self, failure: Failure) -> Failure {
         let health = matches!(class_of(&failure), Class::Failed | Class::Unfit | Class::Overloaded);
-        if !(self.plan.panicked && health) {
+        if !(self.plan.panicked && health && self.plan.candidates.len() > 1) {
             return failure;
         }
         let cause = format!("all targets are out; the last said {}", failure.code.as_str());
