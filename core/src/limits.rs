@@ -108,6 +108,8 @@ pub const DEADLINE_RESERVE_MS: u64 = 5_000;
 pub const CONFIRM_SOON_MS: u64 = 15_000;
 /// Age at which it is confirmed before use: the revocation bound, in milliseconds.
 pub const CONFIRM_FIRST_MS: u64 = 30_000;
+/// Age at which it is confirmed before a request fails for want of a target, in milliseconds.
+pub const CONFIRM_FAILURE_MS: u64 = 1_000;
 /// How long a published copy may serve while the store cannot be reached, in milliseconds.
 pub const STALE_IF_ERROR_MS: u64 = 5 * 60_000;
 /// While the store fails, how often one tenant's requests ask it again, in milliseconds.
