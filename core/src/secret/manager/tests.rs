@@ -1,3 +1,5 @@
+#![expect(clippy::needless_pass_by_value, reason = "JSON literals read best as arguments")]
+
 use serde_json::json;
 
 use super::*;
