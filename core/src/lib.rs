@@ -26,6 +26,7 @@ mod inline;
 mod json;
 mod lease;
 pub mod limits;
+mod line;
 pub mod model;
 pub mod ports;
 mod provider;

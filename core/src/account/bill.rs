@@ -7,10 +7,11 @@ use std::sync::Arc;
 use crate::account::Usage;
 use crate::config::Config;
 use crate::error::ErrorCode;
+use crate::line::{JsonLine, level_name};
 use crate::model::{KeyRecord, TenantId};
-use crate::ports::Platform;
+use crate::ports::{Level, Platform};
 use crate::provider::Endpoint;
-use crate::route::{Class, Seen, Ticket};
+use crate::route::{Class, Seen, Ticket, Turn};
 
 /// The account of one attempt.
 pub(crate) struct Bill<P: Platform> {
@@ -99,8 +100,32 @@ impl<P: Platform> Bill<P> {
     fn settle(&mut self) {
         let Some(ticket) = self.ticket.take() else { return };
         let Closing { class, wait_ms, usage, .. } = self.so_far;
-        let seen = Seen { class, wait_ms, output_tokens: usage.map(|usage| usage.output_tokens) };
-        ticket.end(seen, self.platform.now_ms());
+        let cached = usage.and_then(|usage| usage.cache_read_tokens).is_some_and(|tokens| tokens > 0);
+        let turn = ticket.end(Seen { class, wait_ms, cached }, self.platform.now_ms());
+        if let Some(turn) = turn {
+            self.tell(turn);
+        }
+    }
+}
+
+impl<P: Platform> Bill<P> {
+    /// Logs that a target is let alone, or back (fault matrix U42: once for each change).
+    fn tell(&self, turn: Turn) {
+        let Some(model) = self.facts.config.head().models.get(self.facts.at) else { return };
+        let mut line = JsonLine::new();
+        let (level, event, ms) = match turn {
+            Turn::Ejected(ms) => (Level::Warn, "target_ejected", Some(ms)),
+            Turn::Restored => (Level::Info, "target_restored", None),
+        };
+        line.put("level", &level_name(level).into());
+        line.put("time_ms", &self.platform.now_ms().into());
+        line.put("event", &event.into());
+        line.put("request_id", &self.facts.request_id.as_str().into());
+        line.put("tenant", &Some(&self.facts.tenant).into());
+        line.put("provider", &model.provider.as_str().into());
+        line.put("model", &model.uuid.as_str().into());
+        line.put("for_ms", &ms.into());
+        self.platform.log(level, &line.finish());
     }
 }
 
