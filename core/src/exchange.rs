@@ -190,7 +190,7 @@ impl<P: Platform> Drop for Exchange<P> {
 }
 
 /// A value of the log line.
-enum Member<'a> {
+pub(crate) enum Member<'a> {
     Absent,
     Text(&'a str),
     Tenant(&'a TenantId),
@@ -234,18 +234,18 @@ impl<'a, T: Into<Self>> From<Option<T>> for Member<'a> {
     }
 }
 
-/// A flat JSON object, written straight into one buffer: this runs for every request.
-struct JsonLine(Vec<u8>);
+/// A flat JSON object, written straight into one buffer: one or more for every request.
+pub(crate) struct JsonLine(Vec<u8>);
 
 impl JsonLine {
-    fn new() -> Self {
+    pub(crate) fn new() -> Self {
         let mut out = Vec::with_capacity(640);
         out.push(b'{');
         Self(out)
     }
 
     /// Appends a member. Names are ours and need no escapes; a write into a `Vec` cannot fail.
-    fn put(&mut self, name: &str, value: &Member<'_>) {
+    pub(crate) fn put(&mut self, name: &str, value: &Member<'_>) {
         if matches!(value, Member::Absent) {
             return;
         }
@@ -265,7 +265,7 @@ impl JsonLine {
         };
     }
 
-    fn finish(mut self) -> String {
+    pub(crate) fn finish(mut self) -> String {
         self.0.push(b'}');
         String::from_utf8(self.0).unwrap_or_default()
     }

@@ -1,6 +1,7 @@
 //! In-memory ports and a virtual clock, for tests of core and of its adapters. Never part of a build that serves.
 
 mod http;
+mod ledger;
 mod store;
 
 use std::collections::BTreeSet;
@@ -10,7 +11,9 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, Waker};
 
 pub use self::http::{Answer, Chunk, ScriptedBody, ScriptedHttp, Sent};
+pub use self::ledger::MemoryLedger;
 pub use self::store::MemoryStore;
+use crate::deferred::Deferred;
 use crate::ports::{Level, NoManager, Platform};
 
 /// A platform whose time, randomness and neighbours a test controls.
@@ -20,6 +23,8 @@ pub struct World(Arc<Inner>);
 #[derive(Default)]
 struct Inner {
     store: MemoryStore,
+    ledger: MemoryLedger,
+    deferred: Mutex<Vec<Deferred>>,
     http: ScriptedHttp,
     manager: NoManager,
     now_ms: AtomicU64,
@@ -45,6 +50,11 @@ impl World {
     pub fn take_log(&self) -> Vec<String> {
         let mut lines = self.0.lines.lock().unwrap_or_else(PoisonError::into_inner);
         lines.drain(..).map(|(_, line)| line).collect()
+    }
+
+    /// What was deferred so far, emptied; for [`crate::Gateway::carry_out`].
+    pub fn take_deferred(&self) -> Vec<Deferred> {
+        std::mem::take(&mut *self.0.deferred.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Runs a future to its end; whenever it waits, time jumps to the next timer.
@@ -106,12 +116,19 @@ impl Future for VirtualTimer {
 
 impl Platform for World {
     type Store = MemoryStore;
+    type Ledger = MemoryLedger;
     type Manager = NoManager;
     type Http = ScriptedHttp;
     type Timer = VirtualTimer;
 
     fn store(&self) -> &MemoryStore {
         &self.0.store
+    }
+    fn ledger(&self) -> &MemoryLedger {
+        &self.0.ledger
+    }
+    fn defer(&self, work: Deferred) {
+        self.0.deferred.lock().unwrap_or_else(PoisonError::into_inner).push(work);
     }
     fn manager(&self) -> &NoManager {
         &self.0.manager

@@ -4,8 +4,9 @@
 
 use std::sync::Arc;
 
-use crate::account::Usage;
+use crate::account::{Row, Usage};
 use crate::config::Config;
+use crate::deferred::Deferred;
 use crate::error::ErrorCode;
 use crate::model::{KeyRecord, TenantId};
 use crate::ports::Platform;
@@ -15,8 +16,7 @@ use crate::route::{Class, Seen, Ticket};
 /// The account of one attempt.
 pub(crate) struct Bill<P: Platform> {
     platform: P,
-    ticket: Option<Ticket>,
-    facts: Facts,
+    open: Option<(Ticket, Facts)>,
     /// What is known so far, for the case that nobody closes it.
     pub(crate) so_far: Closing,
 }
@@ -76,17 +76,15 @@ impl Closing {
 impl<P: Platform> Bill<P> {
     /// Opens a bill.
     pub(crate) const fn open(platform: P, ticket: Ticket, facts: Facts) -> Self {
-        Self { platform, ticket: Some(ticket), facts, so_far: Closing::of(Class::Cancelled) }
+        Self { platform, open: Some((ticket, facts)), so_far: Closing::of(Class::Cancelled) }
     }
 
     /// The first content has come.
     pub(crate) fn content(&mut self) {
-        if self.facts.first_content_ms.is_some() {
-            return;
-        }
-        let now = self.platform.now_ms();
-        self.facts.first_content_ms = Some(now.saturating_sub(self.facts.began_ms));
-        if let Some(ticket) = &mut self.ticket {
+        let Some((ticket, facts)) = &mut self.open else { return };
+        if facts.first_content_ms.is_none() {
+            let now = self.platform.now_ms();
+            facts.first_content_ms = Some(now.saturating_sub(facts.began_ms));
             ticket.content(now);
         }
     }
@@ -97,10 +95,12 @@ impl<P: Platform> Bill<P> {
     }
 
     fn settle(&mut self) {
-        let Some(ticket) = self.ticket.take() else { return };
+        let Some((ticket, facts)) = self.open.take() else { return };
+        let now = self.platform.now_ms();
         let Closing { class, wait_ms, usage, .. } = self.so_far;
         let seen = Seen { class, wait_ms, output_tokens: usage.map(|usage| usage.output_tokens) };
-        ticket.end(seen, self.platform.now_ms());
+        ticket.end(seen, now);
+        self.platform.defer(Deferred::Row(Box::new(Row::new(facts, self.so_far, now))));
     }
 }
 
