@@ -49,6 +49,8 @@ pub(crate) struct Attempt<'a> {
     pub begin_by_ms: u64,
     /// Until when all must be over, in milliseconds since the epoch.
     pub end_by_ms: u64,
+    /// What the prompt's beginning is known by, if it is long enough for a provider's cache.
+    pub cache_key: Option<u64>,
     /// No other target could take over: an answer that is slow to have content is begun without it.
     pub last_resort: bool,
 }
@@ -235,7 +237,8 @@ impl Run<'_> {
     async fn pass<P: Platform>(&self, platform: &P, trace: &mut Trace) -> Outcome<Answer<P>> {
         let call = self.attempt.call;
         let mut drops = Drops::default();
-        let body = call.encode(self.model(), true, self.can, &mut drops);
+        let cache_key = self.cache_key();
+        let body = call.encode(self.model(), cache_key, self.can, &mut drops);
         self.note(&drops, trace)?;
         let draft = Draft { body, headers: Vec::new() };
         let upstream = match self.send(platform, trace, &draft).await {
@@ -247,7 +250,7 @@ impl Run<'_> {
                     max_tokens_parameter: Some(MaxTokensParameter::MaxCompletionTokens),
                     ..self.can.clone()
                 };
-                let body = call.encode(self.model(), true, &can, &mut drops);
+                let body = call.encode(self.model(), cache_key, &can, &mut drops);
                 self.send(platform, trace, &Draft { body, headers: Vec::new() }).await?
             }
             sent => sent?,
@@ -280,6 +283,14 @@ impl Run<'_> {
         let (usage, model) = read_as(&bytes, openai_chat::read_answer(call.endpoint, &bytes))?;
         trace.upstream_model = model;
         Ok(Answer::Whole(bytes, usage))
+    }
+
+    /// The key by which OpenAI itself finds cached prompts, where it is OpenAI that is called: it sends prompts of one
+    /// beginning to one place, the better with a key: <https://platform.openai.com/docs/guides/prompt-caching>.
+    fn cache_key(&self) -> Option<u64> {
+        let base = self.attempt.target.provider.settings.get("base_url");
+        let chat = self.attempt.call.endpoint == Endpoint::Chat;
+        self.attempt.cache_key.filter(|_| self.kind == ProviderKind::OpenAi && base.is_none() && chat)
     }
 
     /// Whether a deployment of Azure OpenAI refused `max_tokens`, and nothing but that, in its known words.

@@ -2,10 +2,10 @@
 //!
 //! Dropping an exchange that was not closed means that the client left; the line is written all the same.
 
-use std::io::Write as _;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use crate::account::Usage;
+use crate::line::{JsonLine, Member, level_name};
 use crate::model::TenantId;
 use crate::ports::{Level, Platform};
 
@@ -186,96 +186,5 @@ impl<P: Platform> Drop for Exchange<P> {
             self.line.code = Some("client_closed");
             self.close();
         }
-    }
-}
-
-/// A value of the log line.
-pub(crate) enum Member<'a> {
-    Absent,
-    Text(&'a str),
-    Tenant(&'a TenantId),
-    Number(u64),
-    Flag(bool),
-}
-
-impl<'a> From<&'a str> for Member<'a> {
-    fn from(text: &'a str) -> Self {
-        Self::Text(text)
-    }
-}
-
-impl From<u64> for Member<'_> {
-    fn from(number: u64) -> Self {
-        Self::Number(number)
-    }
-}
-
-impl From<u32> for Member<'_> {
-    fn from(number: u32) -> Self {
-        Self::Number(number.into())
-    }
-}
-
-impl From<u16> for Member<'_> {
-    fn from(number: u16) -> Self {
-        Self::Number(number.into())
-    }
-}
-
-impl<'a> From<&'a TenantId> for Member<'a> {
-    fn from(tenant: &'a TenantId) -> Self {
-        Self::Tenant(tenant)
-    }
-}
-
-impl<'a, T: Into<Self>> From<Option<T>> for Member<'a> {
-    fn from(value: Option<T>) -> Self {
-        value.map_or(Self::Absent, Into::into)
-    }
-}
-
-/// A flat JSON object, written straight into one buffer: one or more for every request.
-pub(crate) struct JsonLine(Vec<u8>);
-
-impl JsonLine {
-    pub(crate) fn new() -> Self {
-        let mut out = Vec::with_capacity(640);
-        out.push(b'{');
-        Self(out)
-    }
-
-    /// Appends a member. Names are ours and need no escapes; a write into a `Vec` cannot fail.
-    pub(crate) fn put(&mut self, name: &str, value: &Member<'_>) {
-        if matches!(value, Member::Absent) {
-            return;
-        }
-        let out = &mut self.0;
-        if out.len() > 1 {
-            out.push(b',');
-        }
-        out.push(b'"');
-        out.extend_from_slice(name.as_bytes());
-        out.extend_from_slice(b"\":");
-        let _ = match value {
-            Member::Absent => Ok(()),
-            Member::Text(text) => serde_json::to_writer(&mut *out, text).map_err(std::io::Error::from),
-            Member::Tenant(tenant) => write!(out, "\"{tenant}\""),
-            Member::Number(number) => write!(out, "{number}"),
-            Member::Flag(flag) => write!(out, "{flag}"),
-        };
-    }
-
-    pub(crate) fn finish(mut self) -> String {
-        self.0.push(b'}');
-        String::from_utf8(self.0).unwrap_or_default()
-    }
-}
-
-fn level_name(level: Level) -> &'static str {
-    match level {
-        Level::Error => "error",
-        Level::Warn => "warn",
-        Level::Info => "info",
-        Level::Debug => "debug",
     }
 }

@@ -26,6 +26,7 @@ mod gateway;
 mod inline;
 mod json;
 pub mod limits;
+mod line;
 pub mod model;
 pub mod ports;
 mod provider;

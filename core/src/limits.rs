@@ -93,6 +93,8 @@ pub const ATTEMPTS: u32 = 3;
 pub const ATTEMPTS_OF_REPEAT: u32 = 2;
 /// Longest wait that a client is asked for, in milliseconds (fault matrix U7).
 pub const LONGEST_WAIT_MS: u64 = 60_000;
+/// Targets, and aliases, whose state an isolate remembers.
+pub const BOARD_TARGETS: usize = 4_000;
 /// Largest weight of an enabled model.
 pub const WEIGHT: u64 = 1_000;
 /// Largest number of a priority.

@@ -8,10 +8,11 @@ use crate::account::{Row, Usage};
 use crate::config::Config;
 use crate::deferred::Deferred;
 use crate::error::ErrorCode;
+use crate::line::{JsonLine, level_name};
 use crate::model::{KeyRecord, TenantId};
-use crate::ports::Platform;
+use crate::ports::{Level, Platform};
 use crate::provider::Endpoint;
-use crate::route::{Class, Seen, Ticket};
+use crate::route::{Class, Seen, Ticket, Turn};
 
 /// The account of one attempt.
 pub(crate) struct Bill<P: Platform> {
@@ -98,8 +99,11 @@ impl<P: Platform> Bill<P> {
         let Some((ticket, facts)) = self.open.take() else { return };
         let now = self.platform.now_ms();
         let Closing { class, wait_ms, usage, .. } = self.so_far;
-        let seen = Seen { class, wait_ms, output_tokens: usage.map(|usage| usage.output_tokens) };
-        ticket.end(seen, now);
+        let cached = usage.and_then(|usage| usage.cache_read_tokens).is_some_and(|tokens| tokens > 0);
+        let turn = ticket.end(Seen { class, wait_ms, cached }, now);
+        if let Some(turn) = turn {
+            tell(&self.platform, &facts, turn);
+        }
         self.platform.defer(Deferred::Row(Box::new(Row::new(facts, self.so_far, now))));
     }
 }
@@ -108,4 +112,23 @@ impl<P: Platform> Drop for Bill<P> {
     fn drop(&mut self) {
         self.settle();
     }
+}
+
+/// Logs that a target is let alone, or back (fault matrix U42: once for each change).
+fn tell<P: Platform>(platform: &P, facts: &Facts, turn: Turn) {
+    let Some(model) = facts.config.head().models.get(facts.at) else { return };
+    let mut line = JsonLine::new();
+    let (level, event, ms) = match turn {
+        Turn::Ejected(ms) => (Level::Warn, "target_ejected", Some(ms)),
+        Turn::Restored => (Level::Info, "target_restored", None),
+    };
+    line.put("level", &level_name(level).into());
+    line.put("time_ms", &platform.now_ms().into());
+    line.put("event", &event.into());
+    line.put("request_id", &facts.request_id.as_str().into());
+    line.put("tenant", &Some(&facts.tenant).into());
+    line.put("provider", &model.provider.as_str().into());
+    line.put("model", &model.uuid.as_str().into());
+    line.put("for_ms", &ms.into());
+    platform.log(level, &line.finish());
 }

@@ -9,6 +9,6 @@ pub(crate) mod roll;
 mod row;
 mod tally;
 
-pub(crate) use self::row::Filed;
 pub use self::row::Row;
-pub(crate) use self::tally::{Counter, Dimension, Sums, Tally};
+pub(crate) use self::row::{Filed, OPERATOR};
+pub(crate) use self::tally::{Counter, Dimension, Group, Sums, Tally};

@@ -23,7 +23,7 @@ use crate::gateway::{Gateway, Reply};
 use crate::limits;
 use crate::ports::{Platform, RequestBody};
 use crate::provider::Endpoint;
-use crate::route::{Class, Next, Pick, class_of};
+use crate::route::{Class, Next, Pick, Stop, class_of};
 use crate::secret::Secret;
 use crate::tenancy::{self, Caller};
 
@@ -49,9 +49,12 @@ pub(super) async fn call<P: Platform, B: RequestBody>(
         // It may have been enabled a moment ago through another isolate.
         caller = tenancy::confirmed(gateway, exchange, caller).await?;
     }
-    let mut journey = Journey::new(gateway, exchange, &caller, &call, patience)?;
+    let mut journey = Journey::new(gateway, exchange, &caller, &call, &patience)?;
     loop {
         let now = exchange.platform().now_ms();
+        if now >= journey.plan.deadline_ms {
+            return Err(journey.end(exchange, Stop::Last));
+        }
         let pick = match gateway.board.next(&mut journey.plan, now, &mut journey.entropy) {
             Next::Call(pick) => pick,
             Next::Stop(stop) => return Err(journey.end(exchange, stop)),
@@ -65,7 +68,7 @@ pub(super) async fn call<P: Platform, B: RequestBody>(
                 if journey.calls == 0 && failure.code == ErrorCode::UpstreamAuthFailed && !caller.fresh {
                     // There is no credential: the provider may have been removed or replaced a moment ago.
                     caller = tenancy::confirmed(gateway, exchange, caller).await?;
-                    journey = Journey::new(gateway, exchange, &caller, &call, patience)?;
+                    journey = Journey::new(gateway, exchange, &caller, &call, &patience)?;
                     continue;
                 }
                 journey.failed(failure);
@@ -112,6 +115,7 @@ async fn go<P: Platform>(
         id: &id,
         begin_by_ms: journey.plan.deadline_ms,
         end_by_ms: journey.end_by_ms,
+        cache_key: journey.plan.affinity,
         last_resort: journey.last_resort(gateway, platform.now_ms()),
     };
     let mut trace = Trace::default();
@@ -181,13 +185,13 @@ fn open<P: Platform>(
     exchange: &Exchange<P>,
     caller: &Caller,
     call: &Call<'_>,
-    journey: &Journey,
+    journey: &mut Journey,
     target: Target<'_>,
     number: u32,
 ) -> Bill<P> {
     let platform = exchange.platform().clone();
     let began_ms = platform.now_ms();
-    let ticket = gateway.board.begin(&journey.plan, target.id, began_ms);
+    let ticket = gateway.board.begin(&journey.plan, target.id, began_ms, journey.entropy.next());
     let facts = Facts {
         request_id: exchange.request_id().to_owned(),
         number,

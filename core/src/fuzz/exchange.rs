@@ -115,7 +115,7 @@ impl Exchange<'_> {
         let completion = |bodies, origin| prepared(bodies, origin, Shape::Completion, false);
         Ok(match (self.kind, endpoint) {
             (ProviderKind::OpenAi | ProviderKind::AzureOpenAi, _) => {
-                let body = call.encode(self.model, true, self.can, &mut Drops::default());
+                let body = call.encode(self.model, None, self.can, &mut Drops::default());
                 let azure = self.kind == ProviderKind::AzureOpenAi;
                 let plain = azure && self.strict && endpoint == Endpoint::Chat;
                 let origin = if plain {

@@ -4,6 +4,7 @@
 
 mod admin;
 mod bounds;
+mod failover;
 mod golden;
 mod pieces;
 mod streams;

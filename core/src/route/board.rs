@@ -1,12 +1,32 @@
-//! What an isolate remembers of targets: how quick they are, how they fail, how long to leave them alone.
+//! What an isolate remembers of targets: how quick they are, how they fail, how long to leave them alone; and what follows
+//! from it for a request.
 
-use std::sync::Arc;
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::{Candidate, Class, Entropy, Next, Pick, Plan, Reason, Stop, TargetId};
+use super::breaker::{Turn, spread};
+use super::budget::{AGAIN, Budget, ELSEWHERE};
+use super::health::{Fit, Health};
+use super::pick::{self, Choice};
+use super::{Algorithm, AliasId, Class, Entropy, Next, Out, Pick, Plan, Reason, Size, Stop, TargetId};
+use crate::limits;
+
+/// Longest wait for a target that wants to be left alone, in milliseconds.
+const WAIT_MS: u64 = 2_000;
+/// First wait before the same target again, in milliseconds; doubled with each further call.
+const AGAIN_MS: u64 = 200;
+/// Of a priority with so many targets, at most half are ejected.
+const MANY: usize = 4;
 
 /// The isolate's memory of targets. Shared: a stream that is under way reports to it.
 #[derive(Debug, Default)]
-pub(crate) struct Board {}
+pub(crate) struct Board(Mutex<State>);
+
+#[derive(Debug, Default)]
+struct State {
+    targets: HashMap<TargetId, Health>,
+    budgets: HashMap<AliasId, Budget>,
+}
 
 /// How a call went, for the board.
 #[derive(Clone, Copy, Debug)]
@@ -15,8 +35,8 @@ pub(crate) struct Seen {
     pub class: Class,
     /// How long the provider asks to be left alone, in milliseconds.
     pub wait_ms: Option<u64>,
-    /// Tokens written, if they are known: with the time they took, they tell the target's pace.
-    pub output_tokens: Option<u64>,
+    /// The provider found a part of the prompt in its cache.
+    pub cached: bool,
 }
 
 /// A call under way at a target. Dropped without an end, it counts as cancelled.
@@ -24,6 +44,14 @@ pub(crate) struct Seen {
 pub(crate) struct Ticket {
     board: Arc<Board>,
     target: TargetId,
+    size: Size,
+    stream: bool,
+    /// The provider may know the prompt: what it takes is taken in only when it is known whether it did.
+    affine: bool,
+    began_ms: u64,
+    content_ms: Option<u64>,
+    open: bool,
+    seed: u64,
 }
 
 /// A target's state in an explanation.
@@ -39,51 +67,305 @@ pub(crate) struct Standing {
     pub in_flight: u32,
 }
 
+/// How a target of a plan stands now.
+struct Place {
+    at: usize,
+    priority: u32,
+    fit: Fit,
+}
+
 impl Board {
-    /// What to do next.
-    pub(crate) fn next(&self, plan: &mut Plan, _now_ms: u64, entropy: &mut Entropy) -> Next {
-        let fit = |at: &usize| plan.candidates.get(*at).is_some_and(|c: &Candidate| c.out.is_none());
-        let open: Vec<usize> = (0..plan.candidates.len()).filter(fit).filter(|at| !plan.tried.contains(at)).collect();
-        let over = plan.last.is_some_and(|class| !class.elsewhere());
-        if over || plan.tried.len() >= plan.most as usize || open.is_empty() {
-            return Next::Stop(if plan.tried.is_empty() { Stop::Nothing } else { Stop::Last });
-        }
-        let at = usize::try_from(entropy.next() % open.len() as u64).unwrap_or(0);
-        let at = open.get(at).copied().unwrap_or(0);
-        let reason = if plan.tried.is_empty() { Reason::Weighted } else { Reason::Failover };
-        plan.tried.push(at);
-        Next::Call(Pick { at, after_ms: 0, reason })
+    fn lock(&self) -> MutexGuard<'_, State> {
+        // A panic elsewhere leaves whole entries behind, so what is inside is good.
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// What [`Self::next`] would say; nothing is remembered of it.
-    pub(crate) fn peek(&self, plan: &mut Plan, now_ms: u64, entropy: &mut Entropy) -> Next {
-        self.next(plan, now_ms, entropy)
+    /// What to do next.
+    pub(crate) fn next(&self, plan: &mut Plan, now_ms: u64, entropy: &mut Entropy) -> Next {
+        let mut state = self.lock();
+        if plan.tried.is_empty() {
+            state.meet(plan, now_ms);
+            state.budgets.entry(plan.alias).or_default().request(now_ms);
+        }
+        let next = state.decide(plan, now_ms, entropy);
+        let Next::Call(pick) = next else { return next };
+        let price = match pick.reason {
+            _ if plan.tried.is_empty() => None,
+            Reason::Again | Reason::Waited if plan.tried.contains(&pick.at) => Some(AGAIN),
+            _ => Some(ELSEWHERE),
+        };
+        if let Some(price) = price
+            && !state.budgets.entry(plan.alias).or_default().take(price, now_ms)
+        {
+            return Next::Stop(Stop::Last);
+        }
+        if pick.reason == Reason::Turn {
+            state.turn(plan, pick.at, now_ms);
+        }
+        plan.panicked |= pick.reason == Reason::Panic;
+        plan.tried.push(pick.at);
+        next
+    }
+
+    /// What [`Self::next`] would say to a new request; nothing is remembered of it.
+    pub(crate) fn peek(&self, plan: &Plan, now_ms: u64, entropy: &mut Entropy) -> Next {
+        self.lock().decide(plan, now_ms, entropy)
     }
 
     /// Whether a target that was not tried could take over.
-    pub(crate) fn has_other(&self, plan: &Plan, _now_ms: u64) -> bool {
-        let open = |(at, candidate): (usize, &Candidate)| candidate.out.is_none() && !plan.tried.contains(&at);
-        plan.tried.len() < plan.most as usize && plan.candidates.iter().enumerate().any(open)
+    pub(crate) fn has_other(&self, plan: &Plan, now_ms: u64) -> bool {
+        let state = self.lock();
+        plan.tried.len() < plan.most as usize && state.open(plan, now_ms).iter().any(|place| place.fit == Fit::Yes)
     }
 
     /// A call at a candidate begins.
-    pub(crate) fn begin(self: &Arc<Self>, _plan: &Plan, target: TargetId, _now_ms: u64) -> Ticket {
-        Ticket { board: Arc::clone(self), target }
+    pub(crate) fn begin(self: &Arc<Self>, plan: &Plan, target: TargetId, now_ms: u64, seed: u64) -> Ticket {
+        if let Some(health) = self.lock().targets.get_mut(&target) {
+            health.begin(now_ms);
+        }
+        Ticket {
+            board: Arc::clone(self),
+            target,
+            size: plan.size,
+            stream: plan.stream,
+            affine: plan.affinity.is_some(),
+            began_ms: now_ms,
+            content_ms: None,
+            open: true,
+            seed,
+        }
     }
 
     /// How the candidates of a plan stand.
-    pub(crate) fn standings(&self, plan: &Plan, _now_ms: u64) -> Vec<Standing> {
-        let standing = |_: &Candidate| Standing { out: None, for_ms: None, expected_ms: None, in_flight: 0 };
+    pub(crate) fn standings(&self, plan: &Plan, now_ms: u64) -> Vec<Standing> {
+        let state = self.lock();
+        let unknown = Health::default();
+        let standing = |candidate: &super::Candidate| {
+            let health = state.targets.get(&candidate.id).unwrap_or(&unknown);
+            let why = health.why(now_ms);
+            #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a positive time")]
+            let expected_ms = health.seen(plan).map(|ms| ms as u64);
+            Standing {
+                out: why.map(|(why, _)| why),
+                for_ms: why.map(|(_, ms)| ms),
+                expected_ms,
+                in_flight: health.in_flight,
+            }
+        };
         plan.candidates.iter().map(standing).collect()
     }
 }
 
-impl Ticket {
-    /// The first content is there. `cached`: the provider read a part of the prompt out of its cache.
-    pub(crate) fn content(&mut self, _now_ms: u64) {
-        let _ = (&self.board, self.target);
+impl State {
+    /// Makes the candidates known. Who joins others is not given its whole share at once.
+    fn meet(&mut self, plan: &Plan, now_ms: u64) {
+        let some_known = plan.candidates.iter().any(|candidate| self.targets.contains_key(&candidate.id));
+        for candidate in &plan.candidates {
+            if let Some(health) = self.targets.get_mut(&candidate.id) {
+                health.used_ms = now_ms;
+                continue;
+            }
+            make_room(&mut self.targets, limits::BOARD_TARGETS, |health| (health.in_flight > 0, health.used_ms));
+            let mut health = if some_known { Health::joining(now_ms) } else { Health::default() };
+            health.used_ms = now_ms;
+            self.targets.insert(candidate.id, health);
+        }
+        if !self.budgets.contains_key(&plan.alias) && self.budgets.len() >= limits::BOARD_TARGETS {
+            self.budgets.clear();
+        }
     }
 
-    /// The call is over.
-    pub(crate) fn end(self, _seen: Seen, _now_ms: u64) {}
+    /// The targets that were not tried and can take the request, and how they stand.
+    fn open(&self, plan: &Plan, now_ms: u64) -> Vec<Place> {
+        let place = |(at, candidate): (usize, &super::Candidate)| {
+            (candidate.out.is_none() && !plan.tried.contains(&at)).then(|| Place {
+                at,
+                priority: candidate.priority,
+                fit: self.targets.get(&candidate.id).map_or(Fit::Yes, |health| health.fit(now_ms)),
+            })
+        };
+        let mut places: Vec<Place> = plan.candidates.iter().enumerate().filter_map(place).collect();
+        self.spare_half(plan, &mut places);
+        places
+    }
+
+    /// Of a priority with many targets at most half are ejected: those that come back soonest are called all the same.
+    fn spare_half(&self, plan: &Plan, places: &mut [Place]) {
+        let size = |priority: u32| plan.candidates.iter().filter(|c| c.out.is_none() && c.priority == priority).count();
+        let ejected = |place: &Place| matches!(place.fit, Fit::Faulty(_, "ejected"));
+        let mut priorities: Vec<u32> =
+            places.iter().filter(|place| ejected(place)).map(|place| place.priority).collect();
+        priorities.sort_unstable();
+        priorities.dedup();
+        for priority in priorities {
+            let members = size(priority);
+            if members < MANY {
+                continue;
+            }
+            let mut out: Vec<&mut Place> =
+                places.iter_mut().filter(|place| place.priority == priority && ejected(place)).collect();
+            out.sort_by_key(|place| match place.fit {
+                Fit::Faulty(left, _) => left,
+                _ => 0,
+            });
+            let spared = out.len().saturating_sub(members / 2);
+            for place in out.into_iter().take(spared) {
+                place.fit = Fit::Yes;
+            }
+        }
+    }
+
+    fn decide(&self, plan: &Plan, now_ms: u64, entropy: &mut Entropy) -> Next {
+        if plan.last.is_some_and(|class| !class.elsewhere()) || plan.tried.len() >= plan.most as usize {
+            return Next::Stop(Stop::Last);
+        }
+        let places = self.open(plan, now_ms);
+        let first = places.iter().filter(|place| place.fit == Fit::Yes).map(|place| place.priority).min();
+        if let Some(priority) = first {
+            let unknown = Health::default();
+            let choice = |at: usize| {
+                let candidate = plan.candidates.get(at)?;
+                Some(Choice { at, candidate, health: self.targets.get(&candidate.id).unwrap_or(&unknown) })
+            };
+            let fit = |place: &&Place| place.fit == Fit::Yes && place.priority == priority;
+            let choices: Vec<_> = places.iter().filter(fit).filter_map(|place| choice(place.at)).collect();
+            let retry = !plan.tried.is_empty();
+            let alone = choices.len() == 1;
+            let picked = if alone && plan.algorithm != Algorithm::RoundRobin {
+                Some((0, Reason::Only))
+            } else {
+                pick::pick(plan, &choices, &choices, now_ms, entropy)
+            };
+            if let Some((nth, reason)) = picked
+                && let Some(choice) = choices.get(nth)
+            {
+                let reason = if retry { Reason::Failover } else { reason };
+                return Next::Call(Pick { at: choice.at, after_ms: 0, reason });
+            }
+        }
+        self.last_resort(plan, &places, now_ms, entropy)
+    }
+
+    /// No target can be called as it should: one that is out for its faults is tried all the same, one that wants to be
+    /// left alone is waited for, or the only one is asked again.
+    fn last_resort(&self, plan: &Plan, places: &[Place], now_ms: u64, entropy: &mut Entropy) -> Next {
+        let patience = WAIT_MS.min(plan.deadline_ms.saturating_sub(now_ms) / 4);
+        let faulty = places.iter().filter_map(|place| match place.fit {
+            Fit::Faulty(left, _) => Some((left, place.at)),
+            _ => None,
+        });
+        if let Some((_, at)) = faulty.min()
+            && !plan.panicked
+        {
+            return Next::Call(Pick { at, after_ms: 0, reason: Reason::Panic });
+        }
+        let mut overloaded = false;
+        let waits = places.iter().filter_map(|place| match place.fit {
+            Fit::Waits(left, busy) => {
+                overloaded |= busy;
+                Some((left, place.at))
+            }
+            _ => None,
+        });
+        if let Some((left, at)) = waits.min() {
+            return if left <= patience {
+                Next::Call(Pick { at, after_ms: left, reason: Reason::Waited })
+            } else {
+                Next::Stop(Stop::Cooling { wait_ms: left, overloaded })
+            };
+        }
+        let usable = plan.candidates.iter().filter(|candidate| usable(candidate)).count();
+        let ([at], 1, Some(last)) = (plan.tried.as_slice(), usable, plan.last) else {
+            return Next::Stop(if plan.tried.is_empty() { Stop::Nothing } else { Stop::Last });
+        };
+        let health = plan.candidates.get(*at).and_then(|candidate| self.targets.get(&candidate.id));
+        match (last, health.map(|health| health.fit(now_ms))) {
+            (Class::RateLimited, Some(Fit::Waits(left, _))) if left <= patience => {
+                Next::Call(Pick { at: *at, after_ms: left, reason: Reason::Waited })
+            }
+            (class, Some(Fit::Yes)) if class.again() => {
+                let most = patience.min(AGAIN_MS << plan.tried.len().min(8)).max(1);
+                Next::Call(Pick { at: *at, after_ms: spread(most / 2, 1.0, entropy), reason: Reason::Again })
+            }
+            _ => Next::Stop(Stop::Last),
+        }
+    }
+
+    /// A target had its turn: all are owed more, and it has been paid.
+    fn turn(&mut self, plan: &Plan, at: usize, now_ms: u64) {
+        let fit: Vec<usize> = (0..plan.candidates.len())
+            .filter(|at| {
+                plan.candidates.get(*at).is_some_and(|candidate| {
+                    usable(candidate)
+                        && self.targets.get(&candidate.id).is_none_or(|health| health.fit(now_ms) == Fit::Yes)
+                })
+            })
+            .collect();
+        let mut total = 0.0;
+        for other in fit {
+            let Some(candidate) = plan.candidates.get(other) else { continue };
+            let share = pick::share(plan.algorithm, candidate);
+            total += share;
+            if let Some(health) = self.targets.get_mut(&candidate.id) {
+                health.turn += share;
+            }
+        }
+        if let Some(health) = plan.candidates.get(at).and_then(|candidate| self.targets.get_mut(&candidate.id)) {
+            health.turn -= total;
+        }
+    }
 }
+
+fn usable(candidate: &super::Candidate) -> bool {
+    !matches!(candidate.out, Some(Out::Drained | Out::Endpoint | Out::Incapable | Out::Forbidden))
+}
+
+impl Ticket {
+    /// The first content is there.
+    pub(crate) fn content(&mut self, now_ms: u64) {
+        self.content_ms = Some(now_ms);
+        if !self.affine {
+            self.sample();
+        }
+    }
+
+    fn sample(&mut self) {
+        let Some(at) = self.content_ms.take() else { return };
+        if let Some(health) = self.board.lock().targets.get_mut(&self.target) {
+            health.content(self.size, self.stream, at.saturating_sub(self.began_ms), at);
+        }
+    }
+
+    /// The call is over. What changed in how the target is treated, for the log.
+    pub(crate) fn end(mut self, seen: Seen, now_ms: u64) -> Option<Turn> {
+        self.open = false;
+        if !seen.cached && seen.class == Class::Success {
+            self.sample();
+        }
+        let mut entropy = Entropy::new(self.seed);
+        self.board.lock().targets.get_mut(&self.target)?.end(seen, now_ms, &mut entropy)
+    }
+}
+
+impl Drop for Ticket {
+    fn drop(&mut self) {
+        if self.open
+            && let Some(health) = self.board.lock().targets.get_mut(&self.target)
+        {
+            health.in_flight = health.in_flight.saturating_sub(1);
+            health.breaker.neutral();
+        }
+    }
+}
+
+/// Drops the entry that was used the longest time ago, when a new one would pass the limit.
+fn make_room<V>(map: &mut HashMap<TargetId, V>, limit: usize, used: impl Fn(&V) -> (bool, u64)) {
+    if map.len() >= limit
+        && let Some(oldest) = map.iter().min_by_key(|(_, value)| used(value)).map(|(id, _)| *id)
+    {
+        map.remove(&oldest);
+    }
+}
+
+#[cfg(test)]
+mod tests;

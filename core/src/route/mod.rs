@@ -5,13 +5,21 @@
 //! provider asks to be left alone; [`Plan`] is one request's way through its targets; [`Board`] is what the isolate
 //! remembers of all targets.
 
+mod affinity;
 mod board;
+mod breaker;
+mod budget;
 mod classify;
 mod entropy;
+mod ewma;
+mod health;
+mod pick;
 mod plan;
 mod wait;
 
+pub(crate) use self::affinity::key as affinity_key;
 pub(crate) use self::board::{Board, Seen, Standing, Ticket};
+pub(crate) use self::breaker::Turn;
 pub(crate) use self::classify::{Class, class_of};
 pub(crate) use self::entropy::Entropy;
 pub(crate) use self::plan::{Algorithm, Candidate, Next, Out, Pick, Plan, Reason, Size, Stop};
@@ -39,6 +47,11 @@ impl TargetId {
 }
 
 impl AliasId {
+    /// Its bits.
+    pub(crate) fn bits(self) -> u64 {
+        self.0
+    }
+
     /// Of a callable name.
     pub(crate) fn of(tenant: TenantId, name: &str) -> Self {
         Self(hash(&[tenant.as_bytes(), name.as_bytes()]))

@@ -70,6 +70,8 @@ pub(crate) struct Candidate {
     pub weight: f64,
     /// The lowest number comes first; others when none of it is left.
     pub priority: u32,
+    /// Calls in a minute that it takes before others, for [`Algorithm::QuotaPriority`].
+    pub quota: Option<u32>,
     /// Why it cannot take the request.
     pub out: Option<Out>,
 }

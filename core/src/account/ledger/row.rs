@@ -4,8 +4,8 @@ use bytes::Bytes;
 
 use super::super::{Closing, Facts};
 use super::tally::{Counter, Dimension, Group, Sums};
-use crate::exchange::{JsonLine, Member};
 use crate::limits;
+use crate::line::{JsonLine, Member};
 use crate::model::record::Members;
 use crate::ports::{Book, Entry, Kind, Place};
 use crate::provider::Endpoint;
@@ -30,7 +30,7 @@ pub(crate) struct Filed {
 /// The version of a row's shape.
 const SCHEMA: u32 = 1;
 /// In the place of a key's id where the operator called.
-const OPERATOR: &str = "operator";
+pub(crate) const OPERATOR: &str = "operator";
 
 impl Row {
     pub(crate) const fn new(facts: Facts, closing: Closing, ended_ms: u64) -> Self {

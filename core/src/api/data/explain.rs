@@ -30,7 +30,7 @@ pub(in crate::api) async fn explain<P: Platform, B: RequestBody>(
     if caller.config.targets(&call.model).is_empty() {
         caller = tenancy::confirmed(gateway, exchange, caller).await?;
     }
-    let mut journey = Journey::new(gateway, exchange, &caller, &call, patience)?;
+    let mut journey = Journey::new(gateway, exchange, &caller, &call, &patience)?;
     let now = exchange.platform().now_ms();
     let standings = gateway.board.standings(&journey.plan, now);
     let mut targets = Vec::with_capacity(standings.len());
@@ -48,7 +48,7 @@ pub(in crate::api) async fn explain<P: Platform, B: RequestBody>(
         targets.push(Value::Object(entry));
     }
     let algorithm = journey.plan.algorithm.as_str();
-    let pick = match gateway.board.peek(&mut journey.plan, now, &mut journey.entropy) {
+    let pick = match gateway.board.peek(&journey.plan, now, &mut journey.entropy) {
         Next::Call(pick) => {
             let target = journey.target(&caller, pick.at)?;
             json!({"model_uuid": target.model.uuid, "reason": pick.reason.as_str(), "after_ms": pick.after_ms})

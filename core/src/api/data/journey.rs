@@ -2,6 +2,7 @@
 
 use http::HeaderMap;
 use http::header::{HeaderName, HeaderValue, RETRY_AFTER};
+use serde_json::value::RawValue;
 
 use crate::config::Target;
 use crate::dialect::failure::constant;
@@ -11,8 +12,8 @@ use crate::exchange::Exchange;
 use crate::gateway::Gateway;
 use crate::limits;
 use crate::ports::Platform;
-use crate::provider;
-use crate::route::{Algorithm, AliasId, Candidate, Class, Entropy, Out, Pick, Plan, Size, Stop, class_of};
+use crate::provider::{self, Endpoint};
+use crate::route::{self, Algorithm, AliasId, Candidate, Class, Entropy, Out, Pick, Plan, Size, Stop, class_of};
 use crate::tenancy::Caller;
 
 /// Which target answered, or was called last, at which attempt, and why.
@@ -21,12 +22,14 @@ const ROUTE: HeaderName = HeaderName::from_static("x-gateway-route");
 const RETRY_AFTER_MS: HeaderName = HeaderName::from_static("retry-after-ms");
 
 /// What a client's SDK says of its own patience: <https://github.com/openai/openai-python/blob/main/src/openai/_base_client.py>.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub(super) struct Patience {
     /// Which repeat of its own this is; 0 for the first try.
     repeat: u32,
     /// How long it waits for an answer, in milliseconds.
     wait_ms: Option<u64>,
+    /// The session that it names.
+    session: Option<String>,
 }
 
 impl Patience {
@@ -38,7 +41,7 @@ impl Patience {
         #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "within 1..=86_400_000")]
         let wait_ms = ms.map(|ms| ms as u64);
         let repeat = text("x-stainless-retry-count").and_then(|count| count.parse().ok()).unwrap_or(0);
-        Self { repeat, wait_ms }
+        Self { repeat, wait_ms, session: text("x-session-id").map(str::to_owned) }
     }
 }
 
@@ -73,7 +76,7 @@ impl Journey {
         exchange: &Exchange<P>,
         caller: &Caller,
         call: &Call<'_>,
-        patience: Patience,
+        patience: &Patience,
     ) -> Outcome<Self> {
         let known = known(caller, call)?;
         let platform = exchange.platform();
@@ -84,14 +87,15 @@ impl Journey {
             .min(began.saturating_add(gateway.deployment.timeouts.total_ms));
         // Who waits so long is answered a little earlier.
         let answer_by = patience.wait_ms.map(|ms| began.saturating_add(ms - (ms / 10).min(1000)));
+        let alias = AliasId::of(caller.tenant, &call.model);
         let mut seed = [0_u8; 8];
         platform.fill_random(&mut seed);
         Ok(Self {
             plan: Plan {
-                alias: AliasId::of(caller.tenant, &call.model),
+                alias,
                 candidates: known.iter().map(|target| candidate(target, call)).collect(),
                 algorithm: Algorithm::default(),
-                affinity: None,
+                affinity: affinity(alias, call, patience.session.as_deref()),
                 size: Size::of_bytes(call.bytes()),
                 stream: call.stream,
                 deadline_ms: answer_by.map_or(end_by_ms, |by| by.min(end_by_ms)),
@@ -152,7 +156,8 @@ impl Journey {
         let failure = match (stop, self.last.take()) {
             (Stop::Last | Stop::Nothing, Some(failure)) => self.last_word(failure),
             (Stop::Cooling { wait_ms, overloaded }, _) => cooling(wait_ms, overloaded),
-            (Stop::Last | Stop::Nothing, None) => nobody(&self.plan.candidates),
+            (Stop::Last, None) => constant(ErrorCode::UpstreamTimeout).caused_by("no time left for a call"),
+            (Stop::Nothing, None) => nobody(&self.plan.candidates),
         };
         let mut failure = self.advise(failure);
         if let Some(value) = self.header() {
@@ -162,10 +167,11 @@ impl Journey {
         failure
     }
 
-    /// What the last target said, unless it was asked only because all were out for their faults (fault matrix U41).
+    /// What the last target said, unless several were there, all out for their faults, and it was asked only therefore
+    /// (fault matrix U41). Of a target that is the only one the truth is told.
     fn last_word(&self, failure: Failure) -> Failure {
         let health = matches!(class_of(&failure), Class::Failed | Class::Unfit | Class::Overloaded);
-        if !(self.plan.panicked && health) {
+        if !(self.plan.panicked && health && self.plan.candidates.len() > 1) {
             return failure;
         }
         let cause = format!("all targets are out; the last said {}", failure.code.as_str());
@@ -232,6 +238,16 @@ fn serves(target: &Target<'_>, call: &Call<'_>) -> bool {
     target.provider.kind().is_some_and(|kind| kind.serves(call.endpoint))
 }
 
+/// What ties a chat to a target: a key or session that the client names, else how the prompt begins.
+fn affinity(alias: AliasId, call: &Call<'_>, session: Option<&str>) -> Option<u64> {
+    if call.endpoint != Endpoint::Chat {
+        return None;
+    }
+    let raw = |name: &str| call.object().get(name).map(RawValue::get).filter(|raw| *raw != "null");
+    let named = raw("prompt_cache_key").or(session);
+    route::affinity_key(alias, named, &["tools", "messages"].map(|name| raw(name).unwrap_or_default().as_bytes()))
+}
+
 fn candidate(target: &Target<'_>, call: &Call<'_>) -> Candidate {
     let out = if target.model.weight == 0 {
         Some(Out::Drained)
@@ -240,7 +256,13 @@ fn candidate(target: &Target<'_>, call: &Call<'_>) -> Candidate {
     } else {
         Some(Out::Endpoint)
     };
-    Candidate { id: target.id, weight: f64::from(target.model.weight), priority: target.model.priority, out }
+    Candidate {
+        id: target.id,
+        weight: f64::from(target.model.weight),
+        priority: target.model.priority,
+        quota: None,
+        out,
+    }
 }
 
 /// All that are left want to be left alone.

@@ -132,10 +132,17 @@ impl Call<'_> {
     }
 
     /// The body for an upstream of the same dialect: `model` replaced, the gateway's own members and documented
-    /// ones that are `null` left out, and the usage of a stream asked for if `meter` wants it. What the model is said
+    /// ones that are `null` left out, and the usage of a stream asked for. `cache_key` becomes the `prompt_cache_key` of a
+    /// client that names none. What the model is said
     /// not to take is dropped and noted; the limit on tokens gets the name that it is said to want.
-    pub(crate) fn encode(&self, upstream_model: &str, meter: bool, can: &Capabilities, drops: &mut Drops) -> Bytes {
-        let ask = meter && self.stream && !self.include_usage;
+    pub(crate) fn encode(
+        &self,
+        upstream_model: &str,
+        cache_key: Option<u64>,
+        can: &Capabilities,
+        drops: &mut Drops,
+    ) -> Bytes {
+        let ask = self.stream && !self.include_usage;
         let model = serde_json::Value::from(upstream_model).to_string();
         let mut asked = false;
         let limit = self.renamed_limit(can);
@@ -160,7 +167,10 @@ impl Call<'_> {
         };
         let has_options = self.object.get("stream_options").is_some_and(|raw| raw.get() != "null");
         let usage = (ask && !has_options).then_some(("stream_options", r#"{"include_usage":true}"#));
-        let extra: Vec<(&str, &str)> = limit.into_iter().chain(usage).collect();
+        let named = self.object.get("prompt_cache_key").is_some_and(|raw| raw.get() != "null");
+        let cache_key = cache_key.filter(|_| !named).map(|key| format!("\"{key:016x}\""));
+        let cache_key = cache_key.as_deref().map(|key| ("prompt_cache_key", key));
+        let extra: Vec<(&str, &str)> = limit.into_iter().chain(usage).chain(cache_key).collect();
         let body = json::rewrite(&self.object, edit, &extra);
         debug_assert!(!asked || has_options);
         Bytes::from(body)
@@ -238,10 +248,10 @@ mod tests {
     use super::*;
     use crate::provider::ProviderKind;
 
-    fn encode(endpoint: Endpoint, body: &str, meter: bool) -> String {
+    fn encode(endpoint: Endpoint, body: &str, cache_key: Option<u64>) -> String {
         let call = read_call(endpoint, body.as_bytes()).unwrap();
         let can = Capabilities::of(ProviderKind::OpenAi, "up", None);
-        String::from_utf8(call.encode("up", meter, &can, &mut Drops::default()).to_vec()).unwrap()
+        String::from_utf8(call.encode("up", cache_key, &can, &mut Drops::default()).to_vec()).unwrap()
     }
 
     #[test]
@@ -256,26 +266,37 @@ mod tests {
                 r#"{"messages":[{"role":"assistant","content":"x"}],"model":"up"}"#,
             ),
         ] {
-            assert_eq!(encode(Endpoint::Chat, body, true), want);
+            assert_eq!(encode(Endpoint::Chat, body, None), want);
         }
     }
 
     #[test]
-    fn the_usage_of_a_stream_is_asked_for_when_metered() {
-        for (options, meter, want) in [
-            ("", true, r#","stream_options":{"include_usage":true}"#),
-            ("", false, ""),
-            (r#","stream_options":{"include_usage":true}"#, true, r#","stream_options":{"include_usage":true}"#),
+    fn the_usage_of_a_stream_is_asked_for() {
+        for (options, want) in [
+            ("", r#","stream_options":{"include_usage":true}"#),
+            (r#","stream_options":{"include_usage":true}"#, r#","stream_options":{"include_usage":true}"#),
             (
                 r#","stream_options":{"include_usage":false,"include_obfuscation":false}"#,
-                true,
                 r#","stream_options":{"include_obfuscation":false,"include_usage":true}"#,
             ),
-            (r#","stream_options":null"#, true, r#","stream_options":{"include_usage":true}"#),
+            (r#","stream_options":null"#, r#","stream_options":{"include_usage":true}"#),
         ] {
             let body = format!(r#"{{"model":"a","messages":[{{}}],"stream":true{options}}}"#);
             let want = format!(r#"{{"model":"up","messages":[{{}}],"stream":true{want}}}"#);
-            assert_eq!(encode(Endpoint::Chat, &body, meter), want, "{options}");
+            assert_eq!(encode(Endpoint::Chat, &body, None), want, "{options}");
+        }
+    }
+
+    #[test]
+    fn a_key_of_prompt_caches_is_added_where_the_client_names_none() {
+        for (given, want) in [
+            ("", r#","prompt_cache_key":"00000000000000ff""#),
+            (r#","prompt_cache_key":null"#, r#","prompt_cache_key":"00000000000000ff""#),
+            (r#","prompt_cache_key":"mine""#, r#","prompt_cache_key":"mine""#),
+        ] {
+            let body = format!(r#"{{"model":"a","messages":[{{}}]{given}}}"#);
+            let want = format!(r#"{{"model":"up","messages":[{{}}]{want}}}"#);
+            assert_eq!(encode(Endpoint::Chat, &body, Some(255)), want, "{given}");
         }
     }
 

@@ -13,6 +13,8 @@ const DONE: &str = "data: [DONE]\n\n";
 
 fn streamed(body: Vec<Chunk>) -> (Bench, u16, String) {
     let bench = Bench::new();
+    // Twice: what fails before content is asked for once more.
+    bench.world.http().push(Answer::stream(body.clone()));
     bench.world.http().push(Answer::stream(body));
     let (status, text) = bench.chat(json!({"stream": true}));
     (bench, status, text)
@@ -133,28 +135,29 @@ fn a_client_that_leaves_before_the_answer_is_logged() {
 #[test]
 fn whole_answers_and_their_faults() {
     let ok = r#"{"choices":[],"usage":{"prompt_tokens":1,"completion_tokens":2},"x":1.0}"#;
-    for (answer, want) in [
-        (Answer::json(200, ok), (200, "")),
-        (Answer::json(200, "{\"choices\":["), (502, "upstream_protocol")),
-        (Answer::with(200, "text/html", vec!["<html>".into()]), (502, "upstream_protocol")),
-        (Answer::json(204, ""), (502, "upstream_protocol")),
-        (Answer::json(302, ""), (502, "upstream_redirect")),
-        (Answer::json(500, "boom sk-canary"), (502, "upstream_error")),
-        (Answer::json(403, ""), (502, "upstream_auth_failed")),
-        (Answer::Fail(HttpError::Connect), (502, "upstream_unreachable")),
-        (Answer::Fail(HttpError::ConnectTimeout), (504, "upstream_timeout")),
-        (Answer::Fail(HttpError::Protocol), (502, "upstream_protocol")),
-        (Answer::Hang, (504, "upstream_timeout")),
-        (Answer::with(200, "application/json", vec!["{".into(), Chunk::Hang]), (504, "upstream_timeout")),
-        (Answer::with(200, "application/json", vec!["{".into(), Chunk::Break]), (502, "upstream_unreachable")),
-        (Answer::json(200, " ".repeat(limits::UPSTREAM_BODY_BYTES + 1)), (502, "upstream_too_large")),
+    for (answer, want, calls) in [
+        (Answer::json(200, ok), (200, ""), 1),
+        (Answer::json(200, "{\"choices\":["), (502, "upstream_protocol"), 2),
+        (Answer::with(200, "text/html", vec!["<html>".into()]), (502, "upstream_protocol"), 1),
+        (Answer::json(204, ""), (502, "upstream_protocol"), 1),
+        (Answer::json(302, ""), (502, "upstream_redirect"), 1),
+        (Answer::json(500, "boom sk-canary"), (502, "upstream_error"), 2),
+        (Answer::json(403, ""), (502, "upstream_auth_failed"), 1),
+        (Answer::Fail(HttpError::Connect), (502, "upstream_unreachable"), 2),
+        (Answer::Fail(HttpError::ConnectTimeout), (504, "upstream_timeout"), 2),
+        (Answer::Fail(HttpError::Protocol), (502, "upstream_protocol"), 1),
+        (Answer::Hang, (504, "upstream_timeout"), 1),
+        (Answer::with(200, "application/json", vec!["{".into(), Chunk::Hang]), (504, "upstream_timeout"), 1),
+        (Answer::with(200, "application/json", vec!["{".into(), Chunk::Break]), (502, "upstream_unreachable"), 2),
+        (Answer::json(200, " ".repeat(limits::UPSTREAM_BODY_BYTES + 1)), (502, "upstream_too_large"), 1),
     ] {
         let bench = Bench::new();
         let label = format!("{answer:.80?}");
+        bench.world.http().push(answer.clone());
         bench.world.http().push(answer);
         let (status, text) = bench.chat(Value::Null);
         assert_eq!((status, code(&text).as_str()), want, "{label:.80}");
-        assert_eq!(bench.world.http().take_sent().len(), 1);
+        assert_eq!(bench.world.http().take_sent().len(), calls, "{label:.80}");
         assert!(!text.contains("canary"));
         if status == 200 {
             assert_eq!(text, ok);
