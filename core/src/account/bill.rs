@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use crate::account::Usage;
+use crate::account::{Cost, Estimate, Measure, Tariff, Usage};
 use crate::config::Config;
 use crate::error::ErrorCode;
 use crate::line::{JsonLine, level_name};
@@ -44,6 +44,10 @@ pub(crate) struct Facts {
     pub stream: bool,
     /// When it began, in milliseconds since the epoch.
     pub began_ms: u64,
+    /// What the request has for text, for providers that do not tell what they used.
+    pub asked: Estimate,
+    /// What its tokens cost, if anybody knows.
+    pub tariff: Option<Tariff>,
     /// From its beginning to its first content, in milliseconds.
     pub first_content_ms: Option<u64>,
 }
@@ -57,8 +61,10 @@ pub(crate) struct Closing {
     pub code: Option<ErrorCode>,
     /// How long the provider asks to be left alone, in milliseconds.
     pub wait_ms: Option<u64>,
-    /// What was used, as reported.
+    /// What was used; see [`Measure`].
     pub usage: Option<Usage>,
+    /// That is an estimate of ours.
+    pub estimated: bool,
     /// Calls made to the provider.
     pub calls: u32,
     /// The provider's last status.
@@ -70,8 +76,26 @@ pub(crate) struct Closing {
 impl Closing {
     /// An end of that class of which nothing else is known.
     pub(crate) const fn of(class: Class) -> Self {
-        Self { class, code: None, wait_ms: None, usage: None, calls: 0, status: None, maybe_billed: false }
+        Self {
+            class,
+            code: None,
+            wait_ms: None,
+            usage: None,
+            estimated: false,
+            calls: 0,
+            status: None,
+            maybe_billed: false,
+        }
     }
+}
+
+/// What an attempt comes to.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Total {
+    /// What was used.
+    pub measure: Measure,
+    /// What that costs, if it is known.
+    pub cost: Option<Cost>,
 }
 
 impl<P: Platform> Bill<P> {
@@ -92,13 +116,36 @@ impl<P: Platform> Bill<P> {
         }
     }
 
-    /// Closes it.
-    pub(crate) fn close(mut self, closing: Closing) {
+    /// What the request has for text.
+    pub(crate) const fn asked(&self) -> Estimate {
+        self.facts.asked
+    }
+
+    /// Something is about to be sent: from here on the provider may charge for it.
+    pub(crate) const fn sends(&mut self) {
+        self.so_far.maybe_billed = true;
+    }
+
+    /// Closes it. What it comes to.
+    pub(crate) fn close(mut self, closing: Closing) -> Total {
         self.so_far = closing;
+        self.settle();
+        let Closing { usage, estimated, .. } = self.so_far;
+        Total { measure: Measure { usage, estimated }, cost: self.cost() }
+    }
+
+    /// What it costs; `None` if nothing was used, or nobody knows the price.
+    fn cost(&self) -> Option<Cost> {
+        self.facts.tariff.as_ref()?.cost(self.so_far.usage.as_ref()?)
     }
 
     fn settle(&mut self) {
         let Some(ticket) = self.ticket.take() else { return };
+        if self.so_far.class == Class::Cancelled && self.so_far.usage.is_none() && self.so_far.maybe_billed {
+            // The client left before anything came: what was asked has been read, at least.
+            let Measure { usage, estimated } = Measure::guess(self.facts.asked, Estimate::NONE);
+            self.so_far = Closing { usage, estimated, ..self.so_far };
+        }
         let Closing { class, wait_ms, usage, .. } = self.so_far;
         let cached = usage.and_then(|usage| usage.cache_read_tokens).is_some_and(|tokens| tokens > 0);
         let turn = ticket.end(Seen { class, wait_ms, cached }, self.platform.now_ms());

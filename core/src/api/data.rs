@@ -10,7 +10,7 @@ use http::{Response, StatusCode};
 use self::journey::{Journey, Patience};
 use super::input::Input;
 use super::json_bytes;
-use crate::account::{Bill, Closing, Facts};
+use crate::account::{Bill, Closing, Facts, Measure};
 use crate::attempt::{Answer, Attempt, Trace, UPSTREAM_REQUEST_ID};
 use crate::body::Live;
 use crate::config::Target;
@@ -138,6 +138,7 @@ async fn go<P: Platform>(
         last_resort: journey.last_resort(gateway, platform.now_ms()),
     };
     let mut trace = Trace::default();
+    bill.sends();
     let answer = tenancy::beside(gateway, exchange, caller, attempt.run(&platform, &mut trace)).await;
     journey.calls += trace.calls;
     let line = exchange.line();
@@ -147,18 +148,18 @@ async fn go<P: Platform>(
     let closing = Closing { calls: trace.calls, status: trace.status, ..Closing::of(Class::Success) };
     match answer {
         Ok(Answer::Whole(bytes, usage)) => {
-            exchange.line().usage = usage;
             bill.content();
-            bill.close(Closing { usage, ..closing });
+            let Measure { usage, estimated } = Measure::of_whole(usage, bill.asked(), &bytes);
+            exchange.line().total = bill.close(Closing { usage, estimated, ..closing });
             let mut response = json_bytes(StatusCode::OK, bytes);
             trace.tell(response.headers_mut());
             journey.tell(response.headers_mut());
             Ok(Reply::Full(response))
         }
         Ok(Answer::Events(bytes, usage)) => {
-            exchange.line().usage = usage;
             bill.content();
-            bill.close(Closing { usage, ..closing });
+            let Measure { usage, estimated } = Measure::of_whole(usage, bill.asked(), &bytes);
+            exchange.line().total = bill.close(Closing { usage, estimated, ..closing });
             let mut response = json_bytes(StatusCode::OK, bytes);
             let headers = response.headers_mut();
             headers.insert(CONTENT_TYPE, HeaderValue::from_static(EVENT_STREAM));
@@ -222,6 +223,8 @@ fn open<P: Platform>(
         endpoint: call.endpoint,
         stream: call.stream,
         began_ms,
+        asked: call.estimate(),
+        tariff: gateway.deployment.books.tariff(&target.provider.type_name, target.model, caller.config.head().version),
         first_content_ms: None,
     };
     Bill::open(platform, ticket, facts)
