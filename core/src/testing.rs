@@ -1,7 +1,9 @@
 //! In-memory ports and a virtual clock, for tests of core and of its adapters. Never part of a build that serves.
 
+mod faults;
 mod http;
 mod ledger;
+mod manager;
 mod store;
 
 use std::collections::BTreeSet;
@@ -10,11 +12,13 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, Waker};
 
+pub use self::faults::{Faults, Mishap};
 pub use self::http::{Answer, Chunk, ScriptedBody, ScriptedHttp, Sent};
 pub use self::ledger::MemoryLedger;
-pub use self::store::MemoryStore;
+pub use self::manager::MemoryManager;
+pub use self::store::{MemoryStore, Record};
 use crate::deferred::Deferred;
-use crate::ports::{Level, NoManager, Platform};
+use crate::ports::{Level, Platform};
 
 /// A platform whose time, randomness and neighbours a test controls.
 #[derive(Clone, Default)]
@@ -26,7 +30,7 @@ struct Inner {
     ledger: MemoryLedger,
     deferred: Mutex<Vec<Deferred>>,
     http: ScriptedHttp,
-    manager: NoManager,
+    manager: MemoryManager,
     now_ms: AtomicU64,
     timers: Mutex<BTreeSet<u64>>,
     random: AtomicU64,
@@ -117,7 +121,7 @@ impl Future for VirtualTimer {
 impl Platform for World {
     type Store = MemoryStore;
     type Ledger = MemoryLedger;
-    type Manager = NoManager;
+    type Manager = MemoryManager;
     type Http = ScriptedHttp;
     type Timer = VirtualTimer;
 
@@ -130,7 +134,7 @@ impl Platform for World {
     fn defer(&self, work: Deferred) {
         self.0.deferred.lock().unwrap_or_else(PoisonError::into_inner).push(work);
     }
-    fn manager(&self) -> &NoManager {
+    fn manager(&self) -> &MemoryManager {
         &self.0.manager
     }
     fn http(&self) -> &ScriptedHttp {
