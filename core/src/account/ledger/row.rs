@@ -137,12 +137,9 @@ pub(super) fn counted(record: &[u8]) -> Option<(Group, Sums)> {
     let mut flag = |name: &str| row.take(name).map_or(Some(false), |value| value.as_bool());
     sums.add(Counter::Estimated, u64::from(flag("est")?));
     sums.add(Counter::MaybeBilled, u64::from(flag("mb")?));
-    match row.take("cost") {
-        Some(cost) => {
-            sums.add(Counter::CostPico, cost.as_u64()?);
-            sums.add(Counter::Priced, 1);
-        }
-        None => {}
+    if let Some(cost) = row.take("cost") {
+        sums.add(Counter::CostPico, cost.as_u64()?);
+        sums.add(Counter::Priced, 1);
     }
     Some((group, sums))
 }
