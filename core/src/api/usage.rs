@@ -31,7 +31,8 @@ pub(super) async fn get<P: Platform>(
         let key = caller.key.as_ref().map_or(OPERATOR, |key| key.id.as_str()).to_owned();
         query.question.only.push((Dimension::Key, vec![key]));
     }
-    let buckets = read::usage(exchange.platform().ledger(), caller.tenant, &query.question).await.map_err(unread)?;
+    let buckets =
+        read::usage(exchange.platform().ledger(), caller.tenant, &query.question).await.map_err(|e| unread(&e))?;
     if buckets.values().map(|tally| tally.0.len()).sum::<usize>() > limits::USAGE_RESULTS {
         let most = limits::USAGE_RESULTS;
         let message = format!("The page would have more than {most} results. Ask for a smaller 'limit'.");
@@ -59,7 +60,7 @@ pub(super) async fn get<P: Platform>(
     json(StatusCode::OK, &page)
 }
 
-fn unread(error: PortError) -> Failure {
+fn unread(error: &PortError) -> Failure {
     if error.fault == Fault::Corrupt {
         return Failure::internal(error.to_string());
     }

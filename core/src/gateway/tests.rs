@@ -8,6 +8,7 @@ mod failover;
 mod golden;
 mod pieces;
 mod streams;
+mod usage;
 
 use base64::Engine as _;
 use bytes::Bytes;
