@@ -13,7 +13,9 @@ use crate::gateway::Gateway;
 use crate::limits;
 use crate::ports::Platform;
 use crate::provider::{self, Endpoint};
-use crate::route::{self, Algorithm, AliasId, Candidate, Class, Entropy, Out, Pick, Plan, Size, Stop, class_of};
+use crate::route::{
+    self, Algorithm, AliasId, Candidate, Class, Entropy, Out, Pick, Plan, Size, Stop, TargetId, class_of,
+};
 use crate::tenancy::Caller;
 
 /// Which target answered, or was called last, at which attempt, and why.
@@ -115,6 +117,21 @@ impl Journey {
         })
     }
 
+    /// Takes over the targets of a newer configuration; whether there is one that was not known.
+    pub(super) fn joined(&mut self, caller: &Caller, call: &Call<'_>) -> bool {
+        let Ok(known) = known(caller, call) else { return false };
+        let ids: Vec<TargetId> = self.plan.candidates.iter().map(|candidate| candidate.id).collect();
+        if !known.iter().any(|target| !ids.contains(&target.id)) {
+            return false;
+        }
+        let was = |at: &usize| ids.get(*at).copied();
+        let now = |id| known.iter().position(|target| target.id == id);
+        self.plan.tried = self.plan.tried.iter().filter_map(was).filter_map(now).collect();
+        self.plan.candidates = known.iter().map(|target| candidate(target, call)).collect();
+        self.models = known.iter().map(|target| target.at).collect();
+        true
+    }
+
     /// The target of a candidate.
     pub(super) fn target<'a>(&self, caller: &'a Caller, at: usize) -> Outcome<Target<'a>> {
         let target = self.models.get(at).and_then(|at| caller.config.target(*at));
@@ -167,10 +184,11 @@ impl Journey {
         failure
     }
 
-    /// What the last target said, unless it was asked only because all were out for their faults (fault matrix U41).
+    /// What the last target said, unless several were there, all out for their faults, and it was asked only therefore
+    /// (fault matrix U41). Of a target that is the only one the truth is told.
     fn last_word(&self, failure: Failure) -> Failure {
         let health = matches!(class_of(&failure), Class::Failed | Class::Unfit | Class::Overloaded);
-        if !(self.plan.panicked && health) {
+        if !(self.plan.panicked && health && self.plan.candidates.len() > 1) {
             return failure;
         }
         let cause = format!("all targets are out; the last said {}", failure.code.as_str());
