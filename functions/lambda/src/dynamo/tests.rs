@@ -170,11 +170,14 @@ async fn a_name_that_was_taken_without_an_answer_is_taken() {
 
 #[tokio::test]
 async fn reads_are_consistent_and_repeated_once() {
-    let service = Service::start(vec![throttled(), throttled()]).await;
+    let service = Service::start(vec![throttled(), throttled(), throttled()]).await;
+    // Core repeats this one.
     assert_eq!(service.store.load(tenant(), None, None).await.unwrap_err().fault, Fault::Throttled);
-    assert_eq!(service.operations(), ["BatchGetItem", "BatchGetItem"]);
+    assert_eq!(service.store.secret(tenant(), "id").await.unwrap_err().fault, Fault::Throttled);
+    assert_eq!(service.operations(), ["BatchGetItem", "GetItem", "GetItem"]);
     let calls = service.calls.lock().unwrap();
     assert_eq!(calls[0].1["RequestItems"]["table"]["ConsistentRead"], true);
+    assert_eq!(calls[1].1["ConsistentRead"], true);
 }
 
 #[tokio::test]
