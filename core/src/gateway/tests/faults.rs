@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::deployment::DefaultManager;
-use crate::limits::{CONFIRM_FIRST_MS, ORPHAN_MS, SECRET_FRESH_MS, SECRET_HARD_MS};
+use crate::limits::{CONFIRM_FIRST_MS, ORPHAN_MS, SECRET_FRESH_MS, SECRET_HARD_MS, TOKEN_FAILED_MS};
 use crate::ports::{Fault, Platform};
 use crate::testing::{Answer, Mishap, Record};
 
@@ -210,6 +210,7 @@ fn a_known_credential_outlives_its_manager_for_a_while() {
     bench.world.pass(SECRET_HARD_MS - SECRET_FRESH_MS);
     assert_eq!(bench.chats().code, "secrets_unavailable");
     bench.world.manager().faults().clear();
+    bench.world.pass(TOKEN_FAILED_MS);
     assert_eq!(bench.chats().status, 200);
 }
 
