@@ -12,7 +12,7 @@ use http_body_util::BodyExt;
 
 use crate::demo::Demo;
 use crate::platform::Local;
-use crate::server::Server;
+use crate::server::{self, Server};
 use crate::state::State;
 use crate::store::RedbStore;
 
@@ -103,7 +103,7 @@ async fn gateway(state: &State) -> (Arc<Gateway>, Brittle, String) {
     };
     let gateway = Arc::new(Gateway::new(Deployment::read(lookup, DefaultManager::Builtin).unwrap()));
     let local = Local::new(RedbStore::open_path(&state.store()).unwrap(), Log::off());
-    let server = Server { gateway: gateway.clone(), platform: local.clone() };
+    let server = Server { gateway: gateway.clone(), platform: local.clone(), room: server::room(None).unwrap() };
     let key = demo.provision(&server, state, ADMIN).await.unwrap();
     let http = BrittleHttp { upstream: Upstream::default(), at_once: Arc::default(), later: Arc::default() };
     (gateway, Brittle { local, http }, key)
