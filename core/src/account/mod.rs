@@ -119,6 +119,7 @@ impl Usage {
 mod tests {
     use super::*;
 
+    /// Fault matrix: U39.
     #[test]
     fn openai_usage_is_read_and_odd_numbers_are_not() {
         let full = r#"{"prompt_tokens":19,"completion_tokens":2,"total_tokens":21,"prompt_tokens_details":{"cached_tokens":3},
@@ -150,6 +151,7 @@ mod tests {
         }
     }
 
+    /// Fault matrix: U39.
     #[test]
     fn a_meter_settles_once() {
         let mut meter = Meter::default();

@@ -124,6 +124,7 @@ async fn ask(gateway: &Gateway, platform: &Brittle, key: &str, stream: bool) -> 
     (status, String::from_utf8(bytes.to_vec()).unwrap())
 }
 
+/// Fault matrix: R1.
 #[tokio::test]
 async fn a_panic_before_the_answer_is_a_500_and_the_next_request_works() {
     let directory = tempfile::tempdir().unwrap();
@@ -138,6 +139,7 @@ async fn a_panic_before_the_answer_is_a_500_and_the_next_request_works() {
     assert_eq!(ask(&gateway, &platform, &key, false).await.0, 200);
 }
 
+/// Fault matrix: R1.
 #[tokio::test]
 async fn a_panic_in_a_stream_ends_it_with_an_error_event() {
     let directory = tempfile::tempdir().unwrap();

@@ -80,6 +80,7 @@ fn a_second_process_cannot_have_the_state() {
     drop(running);
 }
 
+/// Fault matrix: R2.
 #[test]
 fn what_was_created_survives_a_kill() {
     let directory = tempfile::tempdir().unwrap();
