@@ -260,6 +260,7 @@ mod tests {
         assert_eq!(InputTotal::WithoutCache.settle(most).input_tokens, limits::TOKENS);
     }
 
+    /// Fault matrix: U39.
     #[test]
     fn counts_end_at_the_limit() {
         assert_eq!(tokens(&limits::TOKENS.to_string()), Some(limits::TOKENS));

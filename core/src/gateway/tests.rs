@@ -5,6 +5,7 @@
 mod admin;
 mod bounds;
 mod failover;
+mod faults;
 mod golden;
 mod pieces;
 mod streams;

@@ -87,6 +87,7 @@ fn a_model_is_removed_only_from_the_provider_named() {
     assert!(base.apply(remove(None)).unwrap().models.is_empty());
 }
 
+/// Fault matrix: P13.
 #[test]
 fn counts_and_size_are_bounded() {
     let full = with((0..limits::PROVIDERS).map(|i| Change::AddProvider(provider(&format!("p{i}"), &format!("n{i}")))));

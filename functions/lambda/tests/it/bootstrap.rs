@@ -45,6 +45,7 @@ async fn a_secret_that_holds_something_else_is_no_configuration_and_is_not_shown
     }
 }
 
+/// Fault matrix: R9.
 #[tokio::test]
 async fn with_keys_in_the_environment_nothing_is_fetched_for_a_known_caller() {
     let function = Function::start(&keys()).await;
@@ -55,6 +56,7 @@ async fn with_keys_in_the_environment_nothing_is_fetched_for_a_known_caller() {
     assert_eq!(function.calls(), Vec::<String>::new());
 }
 
+/// Fault matrix: S1.
 #[tokio::test]
 async fn a_store_that_is_down_is_a_503_and_never_a_401() {
     let function = Function::start(&keys()).await;

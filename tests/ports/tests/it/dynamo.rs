@@ -40,6 +40,7 @@ async fn secrets_are_written_read_and_deleted() {
     secrets.delete(&name).await.unwrap();
 }
 
+/// Fault matrix: S1.
 #[tokio::test]
 async fn an_account_that_cannot_be_reached_is_unavailable() {
     let nobody = |name: &str| match name {

@@ -30,6 +30,7 @@ async fn what_was_answered_is_there_after_a_restart() {
     assert_eq!((loaded.head, loaded.key), (HeadState::Current(head), Some("key".into())));
 }
 
+/// Fault matrix: R2.
 #[tokio::test]
 async fn what_was_answered_is_there_when_the_process_was_killed() {
     let directory = tempfile::tempdir().unwrap();
