@@ -4,8 +4,9 @@
 
 use std::sync::Arc;
 
-use crate::account::{Cost, Estimate, Measure, Tariff, Usage};
+use crate::account::{Cost, Estimate, Measure, Row, Tariff, Usage};
 use crate::config::Config;
+use crate::deferred::Deferred;
 use crate::error::ErrorCode;
 use crate::line::{JsonLine, level_name};
 use crate::model::{KeyRecord, TenantId};
@@ -16,8 +17,7 @@ use crate::route::{Class, Seen, Ticket, Turn};
 /// The account of one attempt.
 pub(crate) struct Bill<P: Platform> {
     platform: P,
-    ticket: Option<Ticket>,
-    facts: Facts,
+    open: Option<(Ticket, Facts)>,
     /// What is known so far, for the case that nobody closes it.
     pub(crate) so_far: Closing,
 }
@@ -101,24 +101,22 @@ pub(crate) struct Total {
 impl<P: Platform> Bill<P> {
     /// Opens a bill.
     pub(crate) const fn open(platform: P, ticket: Ticket, facts: Facts) -> Self {
-        Self { platform, ticket: Some(ticket), facts, so_far: Closing::of(Class::Cancelled) }
+        Self { platform, open: Some((ticket, facts)), so_far: Closing::of(Class::Cancelled) }
     }
 
     /// The first content has come.
     pub(crate) fn content(&mut self) {
-        if self.facts.first_content_ms.is_some() {
-            return;
-        }
-        let now = self.platform.now_ms();
-        self.facts.first_content_ms = Some(now.saturating_sub(self.facts.began_ms));
-        if let Some(ticket) = &mut self.ticket {
+        let Some((ticket, facts)) = &mut self.open else { return };
+        if facts.first_content_ms.is_none() {
+            let now = self.platform.now_ms();
+            facts.first_content_ms = Some(now.saturating_sub(facts.began_ms));
             ticket.content(now);
         }
     }
 
     /// What the request has for text.
-    pub(crate) const fn asked(&self) -> Estimate {
-        self.facts.asked
+    pub(crate) fn asked(&self) -> Estimate {
+        self.open.as_ref().map_or(Estimate::NONE, |(_, facts)| facts.asked)
     }
 
     /// Something is about to be sent: from here on the provider may charge for it.
@@ -129,50 +127,29 @@ impl<P: Platform> Bill<P> {
     /// Closes it. What it comes to.
     pub(crate) fn close(mut self, closing: Closing) -> Total {
         self.so_far = closing;
-        self.settle();
-        let Closing { usage, estimated, .. } = self.so_far;
-        Total { measure: Measure { usage, estimated }, cost: self.cost() }
+        self.settle().unwrap_or_default()
     }
 
-    /// What it costs; `None` if nothing was used, or nobody knows the price.
-    fn cost(&self) -> Option<Cost> {
-        self.facts.tariff.as_ref()?.cost(self.so_far.usage.as_ref()?)
-    }
-
-    fn settle(&mut self) {
-        let Some(ticket) = self.ticket.take() else { return };
+    /// The first time: what it comes to.
+    fn settle(&mut self) -> Option<Total> {
+        let (ticket, facts) = self.open.take()?;
+        let now = self.platform.now_ms();
         if self.so_far.class == Class::Cancelled && self.so_far.usage.is_none() && self.so_far.maybe_billed {
             // The client left before anything came: what was asked has been read, at least.
-            let Measure { usage, estimated } = Measure::guess(self.facts.asked, Estimate::NONE);
+            let Measure { usage, estimated } = Measure::guess(facts.asked, Estimate::NONE);
             self.so_far = Closing { usage, estimated, ..self.so_far };
         }
         let Closing { class, wait_ms, usage, .. } = self.so_far;
         let cached = usage.and_then(|usage| usage.cache_read_tokens).is_some_and(|tokens| tokens > 0);
-        let turn = ticket.end(Seen { class, wait_ms, cached }, self.platform.now_ms());
+        let turn = ticket.end(Seen { class, wait_ms, cached }, now);
         if let Some(turn) = turn {
-            self.tell(turn);
+            tell(&self.platform, &facts, turn);
         }
-    }
-}
-
-impl<P: Platform> Bill<P> {
-    /// Logs that a target is let alone, or back (fault matrix U42: once for each change).
-    fn tell(&self, turn: Turn) {
-        let Some(model) = self.facts.config.head().models.get(self.facts.at) else { return };
-        let mut line = JsonLine::new();
-        let (level, event, ms) = match turn {
-            Turn::Ejected(ms) => (Level::Warn, "target_ejected", Some(ms)),
-            Turn::Restored => (Level::Info, "target_restored", None),
-        };
-        line.put("level", &level_name(level).into());
-        line.put("time_ms", &self.platform.now_ms().into());
-        line.put("event", &event.into());
-        line.put("request_id", &self.facts.request_id.as_str().into());
-        line.put("tenant", &Some(&self.facts.tenant).into());
-        line.put("provider", &model.provider.as_str().into());
-        line.put("model", &model.uuid.as_str().into());
-        line.put("for_ms", &ms.into());
-        self.platform.log(level, &line.finish());
+        let Closing { usage, estimated, .. } = self.so_far;
+        let cost = usage.and_then(|usage| facts.tariff.as_ref()?.cost(&usage));
+        let total = Total { measure: Measure { usage, estimated }, cost };
+        self.platform.defer(Deferred::Row(Box::new(Row::new(facts, self.so_far, total.cost.clone(), now))));
+        Some(total)
     }
 }
 
@@ -180,4 +157,23 @@ impl<P: Platform> Drop for Bill<P> {
     fn drop(&mut self) {
         self.settle();
     }
+}
+
+/// Logs that a target is let alone, or back (fault matrix U42: once for each change).
+fn tell<P: Platform>(platform: &P, facts: &Facts, turn: Turn) {
+    let Some(model) = facts.config.head().models.get(facts.at) else { return };
+    let mut line = JsonLine::new();
+    let (level, event, ms) = match turn {
+        Turn::Ejected(ms) => (Level::Warn, "target_ejected", Some(ms)),
+        Turn::Restored => (Level::Info, "target_restored", None),
+    };
+    line.put("level", &level_name(level).into());
+    line.put("time_ms", &platform.now_ms().into());
+    line.put("event", &event.into());
+    line.put("request_id", &facts.request_id.as_str().into());
+    line.put("tenant", &Some(&facts.tenant).into());
+    line.put("provider", &model.provider.as_str().into());
+    line.put("model", &model.uuid.as_str().into());
+    line.put("for_ms", &ms.into());
+    platform.log(level, &line.finish());
 }

@@ -2,6 +2,7 @@
 
 mod bill;
 mod book;
+mod ledger;
 mod meter;
 mod openai;
 mod price;
@@ -9,6 +10,8 @@ mod usage;
 
 pub(crate) use self::bill::{Bill, Closing, Facts, Total};
 pub(crate) use self::book::{Book, Books};
+pub(crate) use self::ledger::{Counter, Dimension, Filed, Group, OPERATOR, Sums, Tally, read, roll};
+pub use self::ledger::{Row, roll::roll_up};
 pub(crate) use self::meter::{Estimate, Measure, Meter, text_in};
 pub(crate) use self::price::{Cost, Price, PriceError, Tariff};
-pub(crate) use self::usage::{Classes, InputTotal, TokenClass, Usage, count, tokens};
+pub(crate) use self::usage::{InputTotal, TokenClass, Usage, count, tokens};

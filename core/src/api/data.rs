@@ -116,7 +116,7 @@ async fn go<P: Platform>(
     line.failed_attempts = journey.trail();
 
     let reference = &target.provider.credential;
-    let credential = match credentials::read(gateway, exchange, caller.tenant, reference).await {
+    let mut credential = match credentials::read(gateway, exchange, caller.tenant, reference).await {
         Ok(credential) => credential,
         Err(failure) => {
             bill.close(Closing::of(class_of(&failure)));
@@ -125,6 +125,8 @@ async fn go<P: Platform>(
     };
     let platform = exchange.platform().clone();
     let id = exchange.request_id().trim_start_matches("req_").to_owned();
+    let last_resort = journey.last_resort(gateway, platform.now_ms());
+    let span = exchange.span().cloned();
     let attempt = Attempt {
         gateway,
         call,
@@ -135,11 +137,27 @@ async fn go<P: Platform>(
         begin_by_ms: journey.plan.deadline_ms,
         end_by_ms: journey.end_by_ms,
         cache_key: journey.plan.affinity,
-        last_resort: journey.last_resort(gateway, platform.now_ms()),
+        span: span.as_ref(),
+        last_resort,
     };
     let mut trace = Trace::default();
     bill.sends();
-    let answer = tenancy::beside(gateway, exchange, caller, attempt.run(&platform, &mut trace)).await;
+    let run = async {
+        let answer = attempt.run(&platform, &mut trace).await;
+        if trace.calls == 0 || !answer.as_ref().is_err_and(|failure| failure.code == ErrorCode::UpstreamAuthFailed) {
+            return (answer, None);
+        }
+        // It may have been replaced where it is kept: one more call, with another one or not at all (fault matrix U2).
+        match credentials::reread(gateway, &platform, caller.tenant, reference, &credential).await {
+            Ok(Some(another)) => {
+                let answer = Attempt { credential: &another, ..attempt }.run(&platform, &mut trace).await;
+                (answer, Some(another))
+            }
+            Ok(None) | Err(_) => (answer, None),
+        }
+    };
+    let (answer, another) = tenancy::beside(gateway, exchange, caller, run).await;
+    let refused = another.map(|another| std::mem::replace(&mut credential, another));
     journey.calls += trace.calls;
     let line = exchange.line();
     line.attempts = journey.calls;
@@ -185,10 +203,8 @@ async fn go<P: Platform>(
             Ok(Reply::Live(response))
         }
         Err(mut failure) => {
-            if failure.code == ErrorCode::UpstreamAuthFailed {
-                gateway.cache.forget_credential(caller.tenant, &reference.id);
-            }
-            failure::scrub(&mut failure, credential.values().chain(&trace.tokens).map(Secret::open));
+            let known = refused.iter().flat_map(|refused| refused.values()).chain(credential.values());
+            failure::scrub(&mut failure, known.chain(&trace.tokens).map(Secret::open));
             if let Some(id) = trace.request_id {
                 failure = failure.with_header(UPSTREAM_REQUEST_ID, id);
             }
@@ -224,7 +240,7 @@ fn open<P: Platform>(
         stream: call.stream,
         began_ms,
         asked: call.estimate(),
-        tariff: gateway.deployment.books.tariff(&target.provider.type_name, target.model, caller.config.head().version),
+        tariff: gateway.deployment.books.tariff(target, call, caller.config.head().version),
         first_content_ms: None,
     };
     Bill::open(platform, ticket, facts)

@@ -10,6 +10,7 @@ mod router;
 mod tenant;
 pub(crate) mod token;
 mod transfer;
+mod usage;
 
 use bytes::Bytes;
 use http::Response;
@@ -24,7 +25,7 @@ use crate::model::Scope;
 use crate::ports::{Platform, RequestBody};
 use crate::tenancy::{self, Identity};
 
-pub(crate) use router::{Found, Mount, Route, Verb, route};
+pub(crate) use router::{Found, Mount, Route, Verb, Whose, route};
 
 /// Dispatches an authenticated request.
 pub(crate) async fn serve<P: Platform, B: RequestBody>(
@@ -68,6 +69,7 @@ pub(crate) async fn serve<P: Platform, B: RequestBody>(
     match route {
         Route::Models(mount) => return models::list(&caller, *mount).map(Reply::Full),
         Route::Model(Verb::Get, name) => return models::get(&caller, name).map(Reply::Full),
+        Route::Usage(Whose::Key) => return usage::get(exchange, &caller, Whose::Key, head).await.map(Reply::Full),
         _ => {}
     }
     caller.require(Scope::Admin)?;
@@ -94,6 +96,7 @@ pub(crate) async fn serve<P: Platform, B: RequestBody>(
         Route::Keys(Verb::Post) => keys::create(gateway, exchange, &caller, body).await,
         Route::Keys(_) => keys::list(exchange, &caller).await,
         Route::Key(id) => keys::revoke(gateway, exchange, &caller, id).await,
+        Route::Usage(whose) => usage::get(exchange, &caller, *whose, head).await,
         Route::Health
         | Route::Ready
         | Route::Token

@@ -6,6 +6,7 @@ mod admin;
 mod bounds;
 mod failover;
 mod golden;
+mod meter;
 mod pieces;
 mod streams;
 
