@@ -91,7 +91,7 @@ pub(crate) fn read_event(data: &[u8], look_for_content: bool) -> Event {
 }
 
 /// Bytes of a delta's text. Most have nothing but content, whose length is the delta's but for its frame.
-fn delta_text(delta: &str) -> u64 {
+pub(crate) fn delta_text(delta: &str) -> u64 {
     match delta.strip_prefix("{\"content\":\"").and_then(|rest| rest.strip_suffix("\"}")) {
         // A quote inside of it may belong to a further member.
         Some(text) if memchr::memchr(b'"', text.as_bytes()).is_none() => text.len() as u64,
