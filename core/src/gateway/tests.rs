@@ -7,6 +7,7 @@ mod bounds;
 mod failover;
 mod faults;
 mod golden;
+mod meter;
 mod pieces;
 mod streams;
 mod usage;
