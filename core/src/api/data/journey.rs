@@ -88,13 +88,15 @@ impl Journey {
         // Who waits so long is answered a little earlier.
         let answer_by = patience.wait_ms.map(|ms| began.saturating_add(ms - (ms / 10).min(1000)));
         let alias = AliasId::of(caller.tenant, &call.model);
+        let algorithm = caller.config.algorithm(&call.model);
+        let even = algorithm == Algorithm::RoundRobin;
         let mut seed = [0_u8; 8];
         platform.fill_random(&mut seed);
         Ok(Self {
             plan: Plan {
                 alias,
-                candidates: known.iter().map(|target| candidate(target, call)).collect(),
-                algorithm: Algorithm::default(),
+                candidates: known.iter().map(|target| candidate(target, call, even)).collect(),
+                algorithm: algorithm.in_effect(platform.alone()),
                 affinity: affinity(alias, call, patience.session.as_deref()),
                 size: Size::of_bytes(call.bytes()),
                 stream: call.stream,
@@ -247,8 +249,9 @@ fn affinity(alias: AliasId, call: &Call<'_>, session: Option<&str>) -> Option<u6
     route::affinity_key(alias, named, &["tools", "messages"].map(|name| raw(name).unwrap_or_default().as_bytes()))
 }
 
-fn candidate(target: &Target<'_>, call: &Call<'_>) -> Candidate {
-    let out = if target.model.weight == 0 {
+/// `even`: every target has the same share.
+fn candidate(target: &Target<'_>, call: &Call<'_>, even: bool) -> Candidate {
+    let out = if target.weight == 0 {
         Some(Out::Drained)
     } else if serves(target, call) {
         None
@@ -257,9 +260,9 @@ fn candidate(target: &Target<'_>, call: &Call<'_>) -> Candidate {
     };
     Candidate {
         id: target.id,
-        weight: f64::from(target.model.weight),
-        priority: target.model.priority,
-        quota: None,
+        weight: if even { f64::from(target.weight.min(1)) } else { f64::from(target.weight) },
+        priority: target.priority,
+        quota: target.quota,
         out,
     }
 }
