@@ -114,6 +114,8 @@ pub const DEADLINE_RESERVE_MS: u64 = 5_000;
 pub const CONFIRM_SOON_MS: u64 = 15_000;
 /// Age at which it is confirmed before use: the revocation bound, in milliseconds.
 pub const CONFIRM_FIRST_MS: u64 = 30_000;
+/// Age at which it is confirmed before a request fails for want of a target, in milliseconds.
+pub const CONFIRM_FAILURE_MS: u64 = 1_000;
 /// How long a published copy may serve while the store cannot be reached, in milliseconds.
 pub const STALE_IF_ERROR_MS: u64 = 5 * 60_000;
 /// While the store fails, how often one tenant's requests ask it again, in milliseconds.
@@ -134,7 +136,7 @@ pub const CACHED_SECRETS: usize = 2_000;
 pub const CACHED_TOKENS: usize = 1_000;
 /// How long one request may be at fetching a token before another one does, in milliseconds.
 pub const TOKEN_LEASE_MS: u64 = 10_000;
-/// How often a request looks whether another one has fetched the token, in milliseconds.
+/// How often a request looks whether another one has fetched the token (or credential), in milliseconds.
 pub const TOKEN_POLL_MS: u64 = 40;
 /// Longest time for renewing a token that is still good, in milliseconds.
 pub const TOKEN_RENEW_MS: u64 = 2_000;
@@ -150,3 +152,48 @@ pub const TOKEN_REJECT_AGAIN_MS: u64 = 10_000;
 pub const TOKEN_ANSWER_BYTES: usize = 64 << 10;
 /// Tries of a lost swap.
 pub const SWAP_TRIES: u32 = 60;
+/// Secrets managers of a deployment.
+pub const MANAGERS: usize = 20;
+/// Bytes of the name by which a tenant refers to a secret of its own (an ARN may have 2,048).
+pub const RESOURCE_BYTES: usize = 2_048;
+/// One call to a secrets manager, in milliseconds.
+pub const MANAGER_MS: u64 = 4_000;
+/// How long a request waits for a credential, in milliseconds.
+pub const CREDENTIAL_WAIT_MS: u64 = 20_000;
+/// Largest answer of a secrets manager, in bytes: a secret of AWS has 64 KiB at most, of IBM 1 MiB in whole.
+pub const MANAGER_ANSWER_BYTES: usize = 1 << 20;
+
+/// Books that the usage of one tenant is spread over.
+pub const BOOKS: u8 = 4;
+/// Rows of the ledger that wait in one isolate or process for their store; more are told to the log and lost.
+pub const BACKLOG_ROWS: usize = 10_000;
+/// Rows that are written to the ledger in one call.
+pub const LEDGER_WRITE_ROWS: usize = 100;
+/// Age at which a row that is written counts as late: its minute may be rolled up already, in milliseconds.
+pub const LATE_MS: u64 = 60_000;
+/// After the end of a minute, when it is rolled up, in milliseconds. More than twice [`LATE_MS`]: clocks differ.
+pub const SETTLED_MS: u64 = 150_000;
+/// Age at which a row that could not be written is given up, in milliseconds: its minute could not be summed up anew.
+pub const LATEST_MS: u64 = 24 * 3_600_000;
+/// From writing a row to rolling it up, in milliseconds.
+pub const ROLL_MS: u64 = SETTLED_MS + 60_000;
+/// How often a book without new rows is looked at for entries that have ended, in milliseconds.
+pub const IDLE_BOOK_MS: u64 = 7 * 86_400_000;
+/// Entries of a book that are read in one call.
+pub const LEDGER_PAGE: usize = 1_000;
+/// Minutes with usage that one run rolls up in a book.
+pub const ROLLED_MINUTES: u32 = 500;
+/// Largest record of sums, in bytes.
+pub const SUMS_BYTES: usize = 200 << 10;
+/// How long rows are kept, in milliseconds.
+pub const ROWS_KEPT_MS: u64 = 35 * 86_400_000;
+/// How long sums of minutes are kept, in milliseconds.
+pub const MINUTES_KEPT_MS: u64 = 3 * 86_400_000;
+/// How long sums of hours are kept, in milliseconds.
+pub const HOURS_KEPT_MS: u64 = 35 * 86_400_000;
+/// How long sums of days are kept, in milliseconds.
+pub const DAYS_KEPT_MS: u64 = 400 * 86_400_000;
+/// Buckets in one page of usage.
+pub const USAGE_BUCKETS: u64 = 100;
+/// Results in one page of usage.
+pub const USAGE_RESULTS: usize = 10_000;

@@ -1,6 +1,9 @@
 //! In-memory ports and a virtual clock, for tests of core and of its adapters. Never part of a build that serves.
 
+mod faults;
 mod http;
+mod ledger;
+mod manager;
 mod store;
 
 use std::collections::BTreeSet;
@@ -9,9 +12,13 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, Waker};
 
+pub use self::faults::{Faults, Mishap};
 pub use self::http::{Answer, Chunk, ScriptedBody, ScriptedHttp, Sent};
-pub use self::store::MemoryStore;
-use crate::ports::{Level, NoManager, Platform};
+pub use self::ledger::MemoryLedger;
+pub use self::manager::MemoryManager;
+pub use self::store::{MemoryStore, Record};
+use crate::deferred::Deferred;
+use crate::ports::{Level, Platform};
 
 /// A platform whose time, randomness and neighbours a test controls.
 #[derive(Clone, Default)]
@@ -20,8 +27,10 @@ pub struct World(Arc<Inner>);
 #[derive(Default)]
 struct Inner {
     store: MemoryStore,
+    ledger: MemoryLedger,
+    deferred: Mutex<Vec<Deferred>>,
     http: ScriptedHttp,
-    manager: NoManager,
+    manager: MemoryManager,
     now_ms: AtomicU64,
     timers: Mutex<BTreeSet<u64>>,
     random: AtomicU64,
@@ -51,6 +60,11 @@ impl World {
     pub fn take_log(&self) -> Vec<String> {
         let mut lines = self.0.lines.lock().unwrap_or_else(PoisonError::into_inner);
         lines.drain(..).map(|(_, line)| line).collect()
+    }
+
+    /// What was deferred so far, emptied; for [`crate::Gateway::carry_out`].
+    pub fn take_deferred(&self) -> Vec<Deferred> {
+        std::mem::take(&mut *self.0.deferred.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Runs a future to its end; whenever it waits, time jumps to the next timer.
@@ -112,14 +126,21 @@ impl Future for VirtualTimer {
 
 impl Platform for World {
     type Store = MemoryStore;
-    type Manager = NoManager;
+    type Ledger = MemoryLedger;
+    type Manager = MemoryManager;
     type Http = ScriptedHttp;
     type Timer = VirtualTimer;
 
     fn store(&self) -> &MemoryStore {
         &self.0.store
     }
-    fn manager(&self) -> &NoManager {
+    fn ledger(&self) -> &MemoryLedger {
+        &self.0.ledger
+    }
+    fn defer(&self, work: Deferred) {
+        self.0.deferred.lock().unwrap_or_else(PoisonError::into_inner).push(work);
+    }
+    fn manager(&self) -> &MemoryManager {
         &self.0.manager
     }
     fn http(&self) -> &ScriptedHttp {

@@ -155,11 +155,19 @@ class TestErrors:
                     pass
 
     def test_the_sdk_repeats_what_it_may(self, gateway, sim, settings):
-        """One layer repeats: with the SDK's own repeats a fault that passes is not seen."""
+        """One layer repeats: a fault that passes is not seen, and one that stays is not multiplied."""
         tenant, account = gateway.tenant(), sim.account()
         tenant.serves(account)
-        account.script(*[{"status": 500}] * 3)
         with openai.OpenAI(**{**settings, "api_key": tenant.api_key, "max_retries": 3}) as client:
+            account.script({"status": 500})
+            assert client.chat.completions.create(model="chat", messages=MESSAGES).choices
+            assert len(account.calls()) == 2
+            account.script({"status": 500}, repeat=True)
+            with pytest.raises(openai.InternalServerError):
+                client.chat.completions.create(model="chat", messages=MESSAGES)
+            assert len(account.calls()) == 4
+            # A limit says when it is over, so the SDK may wait for that.
+            account.script({"status": 429, "retry_after": 3})
             assert client.chat.completions.create(model="chat", messages=MESSAGES).choices
 
     def test_an_embedding_of_nothing(self, client):

@@ -57,7 +57,17 @@ pub(super) async fn call<P: Platform, B: RequestBody>(
         }
         let pick = match gateway.board.next(&mut journey.plan, now, &mut journey.entropy) {
             Next::Call(pick) => pick,
-            Next::Stop(stop) => return Err(journey.end(exchange, stop)),
+            Next::Stop(stop) => {
+                if journey.plan.last.is_none_or(Class::elsewhere)
+                    && let Some(newer) = newer(gateway, exchange, &caller, now).await
+                    && journey.joined(&newer, &call)
+                {
+                    // Another target was added a moment ago through another isolate.
+                    caller = newer;
+                    continue;
+                }
+                return Err(journey.end(exchange, stop));
+            }
         };
         if pick.after_ms > 0 {
             exchange.platform().timer(pick.after_ms).await;
@@ -75,6 +85,15 @@ pub(super) async fn call<P: Platform, B: RequestBody>(
             }
         }
     }
+}
+
+/// The caller with what the store says, if this isolate has not asked it lately. For a request that would fail.
+async fn newer<P: Platform>(gateway: &Gateway, exchange: &Exchange<P>, caller: &Caller, now_ms: u64) -> Option<Caller> {
+    let age_ms = gateway.cache.tenant(caller.tenant, caller.hash, now_ms)?.age_ms;
+    if caller.fresh || age_ms < limits::CONFIRM_FAILURE_MS {
+        return None;
+    }
+    tenancy::confirmed(gateway, exchange, caller.clone()).await.ok()
 }
 
 /// Goes to the target that was picked.
@@ -97,7 +116,7 @@ async fn go<P: Platform>(
     line.failed_attempts = journey.trail();
 
     let reference = &target.provider.credential;
-    let credential = match credentials::read(gateway, exchange, caller.tenant, reference).await {
+    let mut credential = match credentials::read(gateway, exchange, caller.tenant, reference).await {
         Ok(credential) => credential,
         Err(failure) => {
             bill.close(Closing::of(class_of(&failure)));
@@ -106,6 +125,7 @@ async fn go<P: Platform>(
     };
     let platform = exchange.platform().clone();
     let id = exchange.request_id().trim_start_matches("req_").to_owned();
+    let last_resort = journey.last_resort(gateway, platform.now_ms());
     let attempt = Attempt {
         gateway,
         call,
@@ -116,10 +136,25 @@ async fn go<P: Platform>(
         begin_by_ms: journey.plan.deadline_ms,
         end_by_ms: journey.end_by_ms,
         cache_key: journey.plan.affinity,
-        last_resort: journey.last_resort(gateway, platform.now_ms()),
+        last_resort,
     };
     let mut trace = Trace::default();
-    let answer = tenancy::beside(gateway, exchange, caller, attempt.run(&platform, &mut trace)).await;
+    let run = async {
+        let answer = attempt.run(&platform, &mut trace).await;
+        if trace.calls == 0 || !answer.as_ref().is_err_and(|failure| failure.code == ErrorCode::UpstreamAuthFailed) {
+            return (answer, None);
+        }
+        // It may have been replaced where it is kept: one more call, with another one or not at all (fault matrix U2).
+        match credentials::reread(gateway, &platform, caller.tenant, reference, &credential).await {
+            Ok(Some(another)) => {
+                let answer = Attempt { credential: &another, ..attempt }.run(&platform, &mut trace).await;
+                (answer, Some(another))
+            }
+            Ok(None) | Err(_) => (answer, None),
+        }
+    };
+    let (answer, another) = tenancy::beside(gateway, exchange, caller, run).await;
+    let refused = another.map(|another| std::mem::replace(&mut credential, another));
     journey.calls += trace.calls;
     let line = exchange.line();
     line.attempts = journey.calls;
@@ -165,10 +200,8 @@ async fn go<P: Platform>(
             Ok(Reply::Live(response))
         }
         Err(mut failure) => {
-            if failure.code == ErrorCode::UpstreamAuthFailed {
-                gateway.cache.forget_credential(caller.tenant, &reference.id);
-            }
-            failure::scrub(&mut failure, credential.values().chain(&trace.tokens).map(Secret::open));
+            let known = refused.iter().flat_map(|refused| refused.values()).chain(credential.values());
+            failure::scrub(&mut failure, known.chain(&trace.tokens).map(Secret::open));
             if let Some(id) = trace.request_id {
                 failure = failure.with_header(UPSTREAM_REQUEST_ID, id);
             }

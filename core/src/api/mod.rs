@@ -11,6 +11,7 @@ mod router;
 mod tenant;
 pub(crate) mod token;
 mod transfer;
+mod usage;
 
 use bytes::Bytes;
 use http::Response;
@@ -25,7 +26,7 @@ use crate::model::Scope;
 use crate::ports::{Platform, RequestBody};
 use crate::tenancy::{self, Identity};
 
-pub(crate) use router::{Found, Mount, Route, Verb, route};
+pub(crate) use router::{Found, Mount, Route, Verb, Whose, route};
 
 /// Dispatches an authenticated request.
 pub(crate) async fn serve<P: Platform, B: RequestBody>(
@@ -69,6 +70,7 @@ pub(crate) async fn serve<P: Platform, B: RequestBody>(
     match route {
         Route::Models(mount) => return models::list(&caller, *mount).map(Reply::Full),
         Route::Model(Verb::Get, name) => return models::get(&caller, name).map(Reply::Full),
+        Route::Usage(Whose::Key) => return usage::get(exchange, &caller, Whose::Key, head).await.map(Reply::Full),
         _ => {}
     }
     caller.require(Scope::Admin)?;
@@ -100,6 +102,7 @@ pub(crate) async fn serve<P: Platform, B: RequestBody>(
         Route::Balancer(Verb::Delete, uuid) => balancers::delete(gateway, exchange, &caller, uuid).await,
         Route::Balancer(_, uuid) => balancers::get(exchange, &caller, uuid),
         Route::Key(id) => keys::revoke(gateway, exchange, &caller, id).await,
+        Route::Usage(whose) => usage::get(exchange, &caller, *whose, head).await,
         Route::Health
         | Route::Ready
         | Route::Token

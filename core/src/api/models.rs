@@ -30,8 +30,10 @@ pub(super) struct View<'a> {
     metadata: Option<&'a Map<String, Value>>,
     #[serde(skip_serializing_if = "Option::is_none")]
     capabilities: Option<&'a Overrides>,
-    weight: u32,
-    priority: u32,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    weight: Option<u32>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    priority: Option<u32>,
 }
 
 impl<'a> View<'a> {
@@ -45,8 +47,8 @@ impl<'a> View<'a> {
             owned_by: owner(provider),
             metadata: model.metadata.as_ref(),
             capabilities: model.capabilities.as_ref(),
-            weight: model.weight,
-            priority: model.priority,
+            weight: Some(model.weight).filter(|weight| *weight != 1),
+            priority: Some(model.priority).filter(|priority| *priority != 0),
         }
     }
 }

@@ -13,7 +13,9 @@ use crate::gateway::Gateway;
 use crate::limits;
 use crate::ports::Platform;
 use crate::provider::{self, Endpoint};
-use crate::route::{self, Algorithm, AliasId, Candidate, Class, Entropy, Out, Pick, Plan, Size, Stop, class_of};
+use crate::route::{
+    self, Algorithm, AliasId, Candidate, Class, Entropy, Out, Pick, Plan, Size, Stop, TargetId, class_of,
+};
 use crate::tenancy::Caller;
 
 /// Which target answered, or was called last, at which attempt, and why.
@@ -88,15 +90,13 @@ impl Journey {
         // Who waits so long is answered a little earlier.
         let answer_by = patience.wait_ms.map(|ms| began.saturating_add(ms - (ms / 10).min(1000)));
         let alias = AliasId::of(caller.tenant, &call.model);
-        let algorithm = caller.config.algorithm(&call.model);
-        let even = algorithm == Algorithm::RoundRobin;
         let mut seed = [0_u8; 8];
         platform.fill_random(&mut seed);
         Ok(Self {
             plan: Plan {
                 alias,
-                candidates: known.iter().map(|target| candidate(target, call, even)).collect(),
-                algorithm: algorithm.in_effect(platform.alone()),
+                candidates: candidates(caller, call, &known),
+                algorithm: caller.config.algorithm(&call.model).in_effect(platform.alone()),
                 affinity: affinity(alias, call, patience.session.as_deref()),
                 size: Size::of_bytes(call.bytes()),
                 stream: call.stream,
@@ -115,6 +115,21 @@ impl Journey {
             attempts: 0,
             trail: String::new(),
         })
+    }
+
+    /// Takes over the targets of a newer configuration; whether there is one that was not known.
+    pub(super) fn joined(&mut self, caller: &Caller, call: &Call<'_>) -> bool {
+        let Ok(known) = known(caller, call) else { return false };
+        let ids: Vec<TargetId> = self.plan.candidates.iter().map(|candidate| candidate.id).collect();
+        if !known.iter().any(|target| !ids.contains(&target.id)) {
+            return false;
+        }
+        let was = |at: &usize| ids.get(*at).copied();
+        let now = |id| known.iter().position(|target| target.id == id);
+        self.plan.tried = self.plan.tried.iter().filter_map(was).filter_map(now).collect();
+        self.plan.candidates = candidates(caller, call, &known);
+        self.models = known.iter().map(|target| target.at).collect();
+        true
     }
 
     /// The target of a candidate.
@@ -169,10 +184,11 @@ impl Journey {
         failure
     }
 
-    /// What the last target said, unless it was asked only because all were out for their faults (fault matrix U41).
+    /// What the last target said, unless several were there, all out for their faults, and it was asked only therefore
+    /// (fault matrix U41). Of a target that is the only one the truth is told.
     fn last_word(&self, failure: Failure) -> Failure {
         let health = matches!(class_of(&failure), Class::Failed | Class::Unfit | Class::Overloaded);
-        if !(self.plan.panicked && health) {
+        if !(self.plan.panicked && health && self.plan.candidates.len() > 1) {
             return failure;
         }
         let cause = format!("all targets are out; the last said {}", failure.code.as_str());
@@ -249,7 +265,12 @@ fn affinity(alias: AliasId, call: &Call<'_>, session: Option<&str>) -> Option<u6
     route::affinity_key(alias, named, &["tools", "messages"].map(|name| raw(name).unwrap_or_default().as_bytes()))
 }
 
-/// `even`: every target has the same share.
+fn candidates(caller: &Caller, call: &Call<'_>, known: &[Target<'_>]) -> Vec<Candidate> {
+    // Each in turn: the same share, also where there are no turns.
+    let even = caller.config.algorithm(&call.model) == Algorithm::RoundRobin;
+    known.iter().map(|target| candidate(target, call, even)).collect()
+}
+
 fn candidate(target: &Target<'_>, call: &Call<'_>, even: bool) -> Candidate {
     let out = if target.weight == 0 {
         Some(Out::Drained)

@@ -65,7 +65,14 @@ impl TenantObject {
                 let Some(tenant) = fields.text() else { return Ok(None) };
                 self.write(verb, &tenant, &mut fields)
             }
-            Verb::Name | Verb::SwapName | Verb::Names | Verb::Ping => Ok(None),
+            Verb::Name
+            | Verb::SwapName
+            | Verb::Names
+            | Verb::Ping
+            | Verb::WriteUsage
+            | Verb::ScanUsage
+            | Verb::Mark
+            | Verb::MoveMark => Ok(None),
         }
     }
 
@@ -181,7 +188,8 @@ impl TenantObject {
             .filter_map(|(id, record)| Some((String::from_utf8(id.into()).ok()?, record)))
             .collect();
         let head = self.head()?;
-        let orphans = gateway_core::sweep::orphans(head.as_ref().map(|head| head.bytes.as_ref()), &secrets, now_ms());
+        let orphans =
+            gateway_core::sweep::sealed_orphans(head.as_ref().map(|head| head.bytes.as_ref()), &secrets, now_ms());
         for id in &orphans {
             self.tables.query(DELETE_SECRET, &[Column::Text(id)])?;
         }
