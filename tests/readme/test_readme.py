@@ -508,6 +508,8 @@ LIMITS = [
     ("images fetched for a request; each | 20; 3,840 KiB, 10 s", {"FETCHED_IMAGES": 20, "FETCHED_IMAGE_BYTES": 3840 * KIB, "FETCH_IMAGE_MS": 10 * SECOND}),
     ("calls at once for one request | 4", {"CALLS_AT_ONCE": 4}),
     ("inputs of an embeddings request | 2,048", {"INPUTS": 2048}),
+    ("load balancers of a tenant; models of one | 100; 64", {"BALANCERS": 100, "BACKENDS": 64}),
+    ("quota of a model in a load balancer | 1,000,000 calls a minute", {"QUOTA": 1_000_000}),
     ("prompts of a completion on watsonx.ai | 100", {"PROMPT_CALLS": 100}),
 ]
 
