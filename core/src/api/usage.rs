@@ -177,12 +177,16 @@ fn results(tally: &Tally, names: &[(&'static str, Dimension)]) -> Vec<Value> {
 }
 
 /// Members that are counters as they are.
-const COUNTS: [(&str, Counter); 12] = [
+const COUNTS: [(&str, Counter); 17] = [
     ("input_tokens", Counter::Input),
     ("output_tokens", Counter::Output),
     ("input_cached_tokens", Counter::CacheRead),
-    ("input_cache_write_tokens", Counter::CacheWrite),
+    ("input_cache_write_5m_tokens", Counter::CacheWrite5m),
+    ("input_cache_write_1h_tokens", Counter::CacheWrite1h),
+    ("input_audio_tokens", Counter::InputAudio),
+    ("input_image_tokens", Counter::InputImage),
     ("output_reasoning_tokens", Counter::Reasoning),
+    ("output_audio_tokens", Counter::OutputAudio),
     ("num_model_requests", Counter::Attempts),
     ("num_requests", Counter::Requests),
     ("num_errors", Counter::Errors),
@@ -190,6 +194,7 @@ const COUNTS: [(&str, Counter); 12] = [
     ("num_upstream_calls", Counter::Calls),
     ("num_estimated", Counter::Estimated),
     ("num_maybe_billed", Counter::MaybeBilled),
+    ("num_unpriced", Counter::Unpriced),
 ];
 
 fn result(group: &Group, sums: &Sums, names: &[(&'static str, Dimension)]) -> Value {
@@ -202,10 +207,20 @@ fn result(group: &Group, sums: &Sums, names: &[(&'static str, Dimension)]) -> Va
     for (name, counter) in COUNTS {
         out.insert(name.to_owned(), sums.of(counter).into());
     }
+    let rest = |total: Counter, classes: &[Counter]| -> Value {
+        let classes = classes.iter().map(|class| sums.of(*class)).sum();
+        sums.of(total).saturating_sub(classes).into()
+    };
+    use Counter::{CacheRead, CacheWrite1h, CacheWrite5m, InputAudio, InputImage, OutputAudio, Reasoning};
+    let cached = [CacheRead, CacheWrite5m, CacheWrite1h, InputAudio, InputImage];
+    out.insert("input_uncached_tokens".to_owned(), rest(Counter::Input, &cached));
+    out.insert("output_text_tokens".to_owned(), rest(Counter::Output, &[Reasoning, OutputAudio]));
     let mean = |sum: Counter, count: Counter| sums.of(sum).checked_div(sums.of(count)).into();
     out.insert("mean_latency_ms".to_owned(), mean(Counter::SuccessMs, Counter::Successes));
     out.insert("mean_first_content_ms".to_owned(), mean(Counter::FirstContentMs, Counter::FirstContents));
-    let cost = (sums.of(Counter::Priced) > 0).then(|| dollars(sums.of(Counter::CostPico)));
+    // A part of the sum would be a wrong sum.
+    let known = sums.of(Counter::Priced) > 0 && sums.of(Counter::Unpriced) == 0;
+    let cost = known.then(|| dollars(sums.of(Counter::CostPico)));
     out.insert("cost".to_owned(), cost.unwrap_or(Value::Null));
     Value::Object(out)
 }
