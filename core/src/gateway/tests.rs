@@ -8,6 +8,7 @@ mod failover;
 mod faults;
 mod golden;
 mod pieces;
+mod repeat;
 mod streams;
 
 use base64::Engine as _;
