@@ -12,6 +12,7 @@ mod cache;
 mod chat;
 mod config;
 mod credentials;
+mod deferred;
 mod deployment;
 mod dialect;
 pub mod egress;
@@ -35,13 +36,16 @@ mod relay;
 mod route;
 pub mod secret;
 mod sign;
+mod span;
 pub mod sweep;
 mod tenancy;
 #[cfg(any(test, feature = "test-support"))]
 pub mod testing;
 mod token;
 
+pub use account::{Row, roll_up};
 pub use body::{Body, Live};
+pub use deferred::Deferred;
 pub use deployment::{DefaultManager, Deployment, DeploymentError};
 pub use error::ErrorCode;
 pub use gateway::{Gateway, failure};

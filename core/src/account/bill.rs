@@ -4,8 +4,9 @@
 
 use std::sync::Arc;
 
-use crate::account::Usage;
+use crate::account::{Cost, Estimate, Measure, Row, Tariff, Usage};
 use crate::config::Config;
+use crate::deferred::Deferred;
 use crate::error::ErrorCode;
 use crate::line::{JsonLine, level_name};
 use crate::model::{KeyRecord, TenantId};
@@ -16,8 +17,7 @@ use crate::route::{Class, Seen, Ticket, Turn};
 /// The account of one attempt.
 pub(crate) struct Bill<P: Platform> {
     platform: P,
-    ticket: Option<Ticket>,
-    facts: Facts,
+    open: Option<(Ticket, Facts)>,
     /// What is known so far, for the case that nobody closes it.
     pub(crate) so_far: Closing,
 }
@@ -44,6 +44,10 @@ pub(crate) struct Facts {
     pub stream: bool,
     /// When it began, in milliseconds since the epoch.
     pub began_ms: u64,
+    /// What the request has for text, for providers that do not tell what they used.
+    pub asked: Estimate,
+    /// What its tokens cost, if anybody knows.
+    pub tariff: Option<Tariff>,
     /// From its beginning to its first content, in milliseconds.
     pub first_content_ms: Option<u64>,
 }
@@ -57,8 +61,10 @@ pub(crate) struct Closing {
     pub code: Option<ErrorCode>,
     /// How long the provider asks to be left alone, in milliseconds.
     pub wait_ms: Option<u64>,
-    /// What was used, as reported.
+    /// What was used; see [`Measure`].
     pub usage: Option<Usage>,
+    /// That is an estimate of ours.
+    pub estimated: bool,
     /// Calls made to the provider.
     pub calls: u32,
     /// The provider's last status.
@@ -70,62 +76,79 @@ pub(crate) struct Closing {
 impl Closing {
     /// An end of that class of which nothing else is known.
     pub(crate) const fn of(class: Class) -> Self {
-        Self { class, code: None, wait_ms: None, usage: None, calls: 0, status: None, maybe_billed: false }
+        Self {
+            class,
+            code: None,
+            wait_ms: None,
+            usage: None,
+            estimated: false,
+            calls: 0,
+            status: None,
+            maybe_billed: false,
+        }
     }
+}
+
+/// What an attempt comes to.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Total {
+    /// What was used.
+    pub measure: Measure,
+    /// What that costs, if it is known.
+    pub cost: Option<Cost>,
 }
 
 impl<P: Platform> Bill<P> {
     /// Opens a bill.
     pub(crate) const fn open(platform: P, ticket: Ticket, facts: Facts) -> Self {
-        Self { platform, ticket: Some(ticket), facts, so_far: Closing::of(Class::Cancelled) }
+        Self { platform, open: Some((ticket, facts)), so_far: Closing::of(Class::Cancelled) }
     }
 
     /// The first content has come.
     pub(crate) fn content(&mut self) {
-        if self.facts.first_content_ms.is_some() {
-            return;
-        }
-        let now = self.platform.now_ms();
-        self.facts.first_content_ms = Some(now.saturating_sub(self.facts.began_ms));
-        if let Some(ticket) = &mut self.ticket {
+        let Some((ticket, facts)) = &mut self.open else { return };
+        if facts.first_content_ms.is_none() {
+            let now = self.platform.now_ms();
+            facts.first_content_ms = Some(now.saturating_sub(facts.began_ms));
             ticket.content(now);
         }
     }
 
-    /// Closes it.
-    pub(crate) fn close(mut self, closing: Closing) {
+    /// What the request has for text.
+    pub(crate) fn asked(&self) -> Estimate {
+        self.open.as_ref().map_or(Estimate::NONE, |(_, facts)| facts.asked)
+    }
+
+    /// Something is about to be sent: from here on the provider may charge for it.
+    pub(crate) const fn sends(&mut self) {
+        self.so_far.maybe_billed = true;
+    }
+
+    /// Closes it. What it comes to.
+    pub(crate) fn close(mut self, closing: Closing) -> Total {
         self.so_far = closing;
+        self.settle()
     }
 
-    fn settle(&mut self) {
-        let Some(ticket) = self.ticket.take() else { return };
-        let Closing { class, wait_ms, usage, .. } = self.so_far;
-        let cached = usage.and_then(|usage| usage.cache_read_tokens).is_some_and(|tokens| tokens > 0);
-        let turn = ticket.end(Seen { class, wait_ms, cached }, self.platform.now_ms());
-        if let Some(turn) = turn {
-            self.tell(turn);
+    fn settle(&mut self) -> Total {
+        let Some((ticket, facts)) = self.open.take() else { return Total::default() };
+        let now = self.platform.now_ms();
+        if self.so_far.class == Class::Cancelled && self.so_far.usage.is_none() && self.so_far.maybe_billed {
+            // The client left before anything came: what was asked has been read, at least.
+            let Measure { usage, estimated } = Measure::guess(facts.asked, Estimate::NONE);
+            self.so_far = Closing { usage, estimated, ..self.so_far };
         }
-    }
-}
-
-impl<P: Platform> Bill<P> {
-    /// Logs that a target is let alone, or back (fault matrix U42: once for each change).
-    fn tell(&self, turn: Turn) {
-        let Some(model) = self.facts.config.head().models.get(self.facts.at) else { return };
-        let mut line = JsonLine::new();
-        let (level, event, ms) = match turn {
-            Turn::Ejected(ms) => (Level::Warn, "target_ejected", Some(ms)),
-            Turn::Restored => (Level::Info, "target_restored", None),
-        };
-        line.put("level", &level_name(level).into());
-        line.put("time_ms", &self.platform.now_ms().into());
-        line.put("event", &event.into());
-        line.put("request_id", &self.facts.request_id.as_str().into());
-        line.put("tenant", &Some(&self.facts.tenant).into());
-        line.put("provider", &model.provider.as_str().into());
-        line.put("model", &model.uuid.as_str().into());
-        line.put("for_ms", &ms.into());
-        self.platform.log(level, &line.finish());
+        let Closing { class, wait_ms, usage, estimated, .. } = self.so_far;
+        let cached = usage.and_then(|usage| usage.cache_read_tokens).is_some_and(|tokens| tokens > 0);
+        let turn = ticket.end(Seen { class, wait_ms, cached }, now);
+        if let Some(turn) = turn {
+            tell(&self.platform, &facts, turn);
+        }
+        // `None` if nothing was used, or nobody knows the price.
+        let cost = facts.tariff.as_ref().and_then(|tariff| tariff.cost(usage.as_ref()?));
+        let total = Total { measure: Measure { usage, estimated }, cost };
+        self.platform.defer(Deferred::Row(Box::new(Row::new(facts, self.so_far, total.cost.clone(), now))));
+        total
     }
 }
 
@@ -133,4 +156,23 @@ impl<P: Platform> Drop for Bill<P> {
     fn drop(&mut self) {
         self.settle();
     }
+}
+
+/// Logs that a target is let alone, or back (fault matrix U42: once for each change).
+fn tell<P: Platform>(platform: &P, facts: &Facts, turn: Turn) {
+    let Some(model) = facts.config.head().models.get(facts.at) else { return };
+    let mut line = JsonLine::new();
+    let (level, event, ms) = match turn {
+        Turn::Ejected(ms) => (Level::Warn, "target_ejected", Some(ms)),
+        Turn::Restored => (Level::Info, "target_restored", None),
+    };
+    line.put("level", &level_name(level).into());
+    line.put("time_ms", &platform.now_ms().into());
+    line.put("event", &event.into());
+    line.put("request_id", &facts.request_id.as_str().into());
+    line.put("tenant", &Some(&facts.tenant).into());
+    line.put("provider", &model.provider.as_str().into());
+    line.put("model", &model.uuid.as_str().into());
+    line.put("for_ms", &ms.into());
+    platform.log(level, &line.finish());
 }

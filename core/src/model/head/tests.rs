@@ -31,6 +31,7 @@ fn model(uuid: &str, provider: &str, id: &str, alias: Option<&str>) -> Model {
         alias: alias.map(|a| Alias::parse(a).unwrap()),
         metadata: None,
         capabilities: None,
+        price: None,
         weight: 1,
         priority: 0,
         created: 3,
