@@ -14,6 +14,12 @@ pub const HEAD_BYTES: usize = 350 << 10;
 pub const PROVIDERS: usize = 200;
 /// Enabled models of one tenant.
 pub const MODELS: usize = 1_000;
+/// Load balancers of one tenant.
+pub const BALANCERS: usize = 100;
+/// Models behind one load balancer.
+pub const BACKENDS: usize = 64;
+/// Largest quota of a model behind a load balancer, in calls a minute.
+pub const QUOTA: u64 = 1_000_000;
 /// Keys of one tenant.
 pub const KEYS: usize = 5_000;
 /// Characters of a tenant's, provider's or key's name.

@@ -8,7 +8,7 @@ mod store;
 
 use std::collections::BTreeSet;
 use std::pin::{Pin, pin};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, Waker};
 
@@ -48,6 +48,7 @@ struct Inner {
     now_ms: AtomicU64,
     timers: Mutex<BTreeSet<u64>>,
     random: AtomicU64,
+    alone: AtomicBool,
     lines: Mutex<Vec<(Level, String)>>,
 }
 
@@ -57,6 +58,11 @@ impl World {
         let world = Self::default();
         world.0.now_ms.store(now_ms, Ordering::SeqCst);
         world
+    }
+
+    /// From now on as on Lambda: one request at a time.
+    pub fn set_alone(&self) {
+        self.0.alone.store(true, Ordering::SeqCst);
     }
 
     /// Lets time pass.
@@ -171,6 +177,9 @@ impl Platform for World {
                 *byte = random;
             }
         }
+    }
+    fn alone(&self) -> bool {
+        self.0.alone.load(Ordering::SeqCst)
     }
     fn log(&self, level: Level, line: &str) {
         self.0.lines.lock().unwrap_or_else(PoisonError::into_inner).push((level, line.to_owned()));

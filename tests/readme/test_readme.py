@@ -518,6 +518,8 @@ LIMITS = [
     ("inputs of an embeddings request | 2,048", {"INPUTS": 2048}),
     ("buckets; results in a page of usage | 100; 10,000", {"USAGE_BUCKETS": 100, "USAGE_RESULTS": 10_000}),
     ("rows of usage that wait for their store | 10,000", {"BACKLOG_ROWS": 10_000}),
+    ("load balancers of a tenant; models of one | 100; 64", {"BALANCERS": 100, "BACKENDS": 64}),
+    ("quota of a model in a load balancer | 1,000,000 calls a minute", {"QUOTA": 1_000_000}),
     ("prompts of a completion on watsonx.ai | 100", {"PROMPT_CALLS": 100}),
 ]
 

@@ -90,9 +90,27 @@ struct Callable<'a> {
 
 fn callables(head: &Head) -> Vec<Callable<'_>> {
     let mut list: Vec<Callable<'_>> = Vec::new();
+    for balancer in &head.balancers {
+        let behind = |model: &Model| balancer.backends.iter().any(|backend| backend.model == model.uuid);
+        let models = views(head, behind);
+        if !models.is_empty() {
+            list.push(Callable {
+                object: "model",
+                id: balancer.alias.as_str(),
+                uuid: &balancer.uuid,
+                alias: Some(balancer.alias.as_str()),
+                created: balancer.created,
+                owned_by: format!("load-balancer:{}", balancer.name.as_str()),
+                metadata: None,
+                models,
+            });
+        }
+    }
+    let balanced = list.len();
     for model in &head.models {
         let Some(provider) = head.provider(&model.provider) else { continue };
-        if let Some(known) = list.iter_mut().find(|known| known.id == model.callable()) {
+        if let Some(at) = list.iter().position(|known| known.id == model.callable()) {
+            let Some(known) = list.get_mut(at).filter(|_| at >= balanced) else { continue };
             known.models.push(View::of(model, provider));
             continue;
         }
@@ -107,7 +125,7 @@ fn callables(head: &Head) -> Vec<Callable<'_>> {
             models: vec![View::of(model, provider)],
         });
     }
-    for callable in &mut list {
+    for callable in list.iter_mut().skip(balanced) {
         if callable.models.len() == 1 {
             callable.models.clear();
         }
@@ -221,7 +239,7 @@ fn price(object: &Object<'_>) -> Outcome<Option<Arc<Price>>> {
 }
 
 /// A whole number from 0 to `most`.
-fn number(object: &Object<'_>, name: &'static str, otherwise: u32, most: u64) -> Outcome<u32> {
+pub(super) fn number(object: &Object<'_>, name: &'static str, otherwise: u32, most: u64) -> Outcome<u32> {
     let Some(raw) = optional(object, name) else { return Ok(otherwise) };
     let number = raw.get().parse::<u32>().ok().filter(|number| u64::from(*number) <= most);
     number.ok_or_else(|| Failure::invalid(name, format!("'{name}' must be a whole number from 0 to {most}.")))

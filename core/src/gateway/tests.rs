@@ -3,6 +3,7 @@
 #![expect(clippy::needless_pass_by_value, reason = "JSON literals read best as arguments")]
 
 mod admin;
+mod balancers;
 mod bounds;
 mod failover;
 mod faults;

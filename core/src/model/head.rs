@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value};
 
+use super::balancer::Balancer;
 use super::capabilities::Overrides;
 use super::names::{Alias, ModelId, ObjectName, TenantName};
 use super::record::{self, Members, record};
@@ -28,6 +29,8 @@ pub struct Head {
     pub providers: Vec<Provider>,
     /// Its enabled models.
     pub models: Vec<Model>,
+    /// Its load balancers.
+    pub balancers: Vec<Balancer>,
     /// Members that this version does not know, kept when the document is rewritten.
     pub rest: Map<String, Value>,
 }
@@ -305,6 +308,12 @@ pub enum Change {
         /// The provider it must belong to.
         provider: Option<String>,
     },
+    /// A new load balancer.
+    AddBalancer(Balancer),
+    /// Another name, alias, algorithm and other backends for a load balancer; its uuid and age stay.
+    ReplaceBalancer(Balancer),
+    /// A load balancer goes; its models stay.
+    RemoveBalancer(String),
 }
 
 /// Why a change cannot be made. Nothing was written.
@@ -318,6 +327,16 @@ pub enum Conflict {
     NoModel,
     /// Another enabled model of the provider has the same id and alias.
     SameModel,
+    /// Another load balancer has that name.
+    BalancerName,
+    /// The alias is a load balancer's, or that of a model that would not be behind it.
+    BalancerAlias,
+    /// There is no such load balancer.
+    NoBalancer,
+    /// A load balancer names a model that there is not.
+    NoBackend,
+    /// The tenant has as many load balancers as it may.
+    TooManyBalancers,
     /// The tenant has as many providers as it may.
     TooManyProviders,
     /// The tenant has as many models as it may.
@@ -336,7 +355,15 @@ impl Head {
 
     /// The first version of a new tenant's head.
     pub fn new(tenant: TenantRecord) -> Self {
-        Self { schema: Self::SCHEMA, version: 1, tenant, providers: vec![], models: vec![], rest: Map::new() }
+        Self {
+            schema: Self::SCHEMA,
+            version: 1,
+            tenant,
+            providers: vec![],
+            models: vec![],
+            balancers: vec![],
+            rest: Map::new(),
+        }
     }
 
     /// The provider of that UUID.
@@ -387,11 +414,15 @@ impl Head {
                     return Err(Conflict::NoProvider);
                 }
                 next.models.retain(|m| m.provider != uuid);
+                next.prune_backends();
             }
             Change::AddModel(model) => {
                 self.provider(&model.provider).ok_or(Conflict::NoProvider)?;
                 if self.twin(&model).is_some() {
                     return Ok(self.clone());
+                }
+                if self.balanced_without(model.alias.as_ref(), &model.uuid) {
+                    return Err(Conflict::BalancerAlias);
                 }
                 if self.models.len() >= limits::MODELS {
                     return Err(Conflict::TooManyModels);
@@ -401,6 +432,9 @@ impl Head {
             Change::ReplaceModel(model) => {
                 if self.twin(&model).is_some_and(|twin| twin.uuid != model.uuid) {
                     return Err(Conflict::SameModel);
+                }
+                if self.balanced_without(model.alias.as_ref(), &model.uuid) {
+                    return Err(Conflict::BalancerAlias);
                 }
                 let old = next
                     .models
@@ -420,7 +454,11 @@ impl Head {
                 if next.models.len() == self.models.len() {
                     return Err(Conflict::NoModel);
                 }
+                next.prune_backends();
             }
+            Change::AddBalancer(balancer) => next.put_balancer(balancer, true)?,
+            Change::ReplaceBalancer(balancer) => next.put_balancer(balancer, false)?,
+            Change::RemoveBalancer(uuid) => next.remove_balancer(&uuid)?,
         }
         if next.encode().bytes.len() > limits::HEAD_BYTES {
             return Err(Conflict::TooLarge);
@@ -435,12 +473,17 @@ impl Head {
 
     /// As an object, its version at the front.
     pub(crate) fn to_value(&self) -> Value {
+        let balancers = match self.balancers.as_slice() {
+            [] => Value::Null,
+            some => some.iter().map(Balancer::to_value).collect(),
+        };
         let known = [
             ("schema", self.schema.into()),
             ("version", self.version.into()),
             ("tenant", self.tenant.to_value()),
             ("providers", self.providers.iter().map(Provider::to_value).collect()),
             ("models", self.models.iter().map(Model::to_value).collect()),
+            ("load_balancers", balancers),
         ];
         record(known, &self.rest)
     }
@@ -454,6 +497,7 @@ impl Head {
             tenant: TenantRecord::read(members.take("tenant")?)?,
             providers: Vec::new(),
             models: Vec::new(),
+            balancers: Vec::new(),
             rest: Map::new(),
         };
         for provider in members.list("providers")? {
@@ -461,6 +505,9 @@ impl Head {
         }
         for model in members.list("models")? {
             head.models.push(Model::read(model)?);
+        }
+        for balancer in members.list("load_balancers")? {
+            head.balancers.push(Balancer::read(balancer)?);
         }
         head.rest = members.rest();
         Some(head)

@@ -1,5 +1,6 @@
 //! What is configured: tenants, providers, models, keys. Newtypes are parsed once at the border and cannot be wrong.
 
+mod balancer;
 mod capabilities;
 mod head;
 mod ids;
@@ -7,6 +8,7 @@ mod key;
 mod names;
 pub(crate) mod record;
 
+pub use balancer::{Backend, Balancer};
 pub use capabilities::{AnthropicVersion, MaxTokensParameter, Overrides, ThinkingForm};
 pub(crate) use capabilities::{Capabilities, Family};
 pub use head::{Change, Conflict, CredentialRef, Head, HeadError, Manager, Model, Provider, TenantRecord, decode_head};

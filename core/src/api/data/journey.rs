@@ -95,8 +95,8 @@ impl Journey {
         Ok(Self {
             plan: Plan {
                 alias,
-                candidates: known.iter().map(|target| candidate(target, call)).collect(),
-                algorithm: Algorithm::default(),
+                candidates: candidates(caller, call, &known),
+                algorithm: caller.config.algorithm(&call.model).in_effect(platform.alone()),
                 affinity: affinity(alias, call, patience.session.as_deref()),
                 size: Size::of_bytes(call.bytes()),
                 stream: call.stream,
@@ -127,7 +127,7 @@ impl Journey {
         let was = |at: &usize| ids.get(*at).copied();
         let now = |id| known.iter().position(|target| target.id == id);
         self.plan.tried = self.plan.tried.iter().filter_map(was).filter_map(now).collect();
-        self.plan.candidates = known.iter().map(|target| candidate(target, call)).collect();
+        self.plan.candidates = candidates(caller, call, &known);
         self.models = known.iter().map(|target| target.at).collect();
         true
     }
@@ -265,8 +265,14 @@ fn affinity(alias: AliasId, call: &Call<'_>, session: Option<&str>) -> Option<u6
     route::affinity_key(alias, named, &["tools", "messages"].map(|name| raw(name).unwrap_or_default().as_bytes()))
 }
 
-fn candidate(target: &Target<'_>, call: &Call<'_>) -> Candidate {
-    let out = if target.model.weight == 0 {
+fn candidates(caller: &Caller, call: &Call<'_>, known: &[Target<'_>]) -> Vec<Candidate> {
+    // Each in turn: the same share, also where there are no turns.
+    let even = caller.config.algorithm(&call.model) == Algorithm::RoundRobin;
+    known.iter().map(|target| candidate(target, call, even)).collect()
+}
+
+fn candidate(target: &Target<'_>, call: &Call<'_>, even: bool) -> Candidate {
+    let out = if target.weight == 0 {
         Some(Out::Drained)
     } else if serves(target, call) {
         None
@@ -275,9 +281,9 @@ fn candidate(target: &Target<'_>, call: &Call<'_>) -> Candidate {
     };
     Candidate {
         id: target.id,
-        weight: f64::from(target.model.weight),
-        priority: target.model.priority,
-        quota: None,
+        weight: if even { f64::from(target.weight.min(1)) } else { f64::from(target.weight) },
+        priority: target.priority,
+        quota: target.quota,
         out,
     }
 }
