@@ -10,6 +10,7 @@ mod faults;
 mod golden;
 mod meter;
 mod pieces;
+mod repeat;
 mod streams;
 mod usage;
 
