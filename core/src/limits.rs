@@ -14,6 +14,16 @@ pub const HEAD_BYTES: usize = 350 << 10;
 pub const PROVIDERS: usize = 200;
 /// Enabled models of one tenant.
 pub const MODELS: usize = 1_000;
+/// Rate limits of one tenant.
+pub const RATE_LIMITS: usize = 500;
+/// Policies of one tenant.
+pub const POLICIES: usize = 500;
+/// Bytes of a policy's subject.
+pub const SUBJECT_BYTES: usize = 200;
+/// Largest capacity and amount of a rate limit's bucket.
+pub const BUCKET: u64 = 1_000_000_000_000;
+/// Longest interval of a bucket, in milliseconds: 366 days.
+pub const INTERVAL_MS: u64 = 366 * 86_400_000;
 /// Keys of one tenant.
 pub const KEYS: usize = 5_000;
 /// Characters of a tenant's, provider's or key's name.

@@ -5,7 +5,9 @@ pub(crate) mod health;
 mod input;
 mod keys;
 mod models;
+mod policies;
 mod providers;
+mod rate_limits;
 mod router;
 mod tenant;
 pub(crate) mod token;
@@ -71,6 +73,7 @@ pub(crate) async fn serve<P: Platform, B: RequestBody>(
         _ => {}
     }
     caller.require(Scope::Admin)?;
+    policies::permit(&caller, route)?;
     let response = match route {
         Route::Tenant(Verb::Get) => tenant::get(&caller),
         Route::Tenant(Verb::Delete) => tenant::delete(gateway, exchange, &caller).await,
@@ -94,6 +97,16 @@ pub(crate) async fn serve<P: Platform, B: RequestBody>(
         Route::Keys(Verb::Post) => keys::create(gateway, exchange, &caller, body).await,
         Route::Keys(_) => keys::list(exchange, &caller).await,
         Route::Key(id) => keys::revoke(gateway, exchange, &caller, id).await,
+        Route::RateLimits(Verb::Post) => rate_limits::create(gateway, exchange, &caller, body).await,
+        Route::RateLimits(_) => rate_limits::list(&caller),
+        Route::RateLimit(Verb::Put, uuid) => rate_limits::replace(gateway, exchange, &caller, uuid, body).await,
+        Route::RateLimit(Verb::Delete, uuid) => rate_limits::delete(gateway, exchange, &caller, uuid).await,
+        Route::RateLimit(_, uuid) => rate_limits::get(&caller, uuid),
+        Route::Policies(Verb::Post) => policies::create(gateway, exchange, &caller, body).await,
+        Route::Policies(Verb::Delete) => policies::delete_described(gateway, exchange, &caller, body).await,
+        Route::Policies(_) => policies::list(&caller),
+        Route::Policy(Verb::Delete, uuid) => policies::delete(gateway, exchange, &caller, uuid).await,
+        Route::Policy(_, uuid) => policies::get(&caller, uuid),
         Route::Health
         | Route::Ready
         | Route::Token

@@ -8,6 +8,7 @@ use serde_json::{Map, Value};
 
 use super::input::{Input, bad_name, fields, optional, required};
 use super::models;
+use super::policies::may;
 use super::{List, Mount, json, no_content};
 use crate::credentials;
 use crate::dialect::failure::{self, constant};
@@ -16,7 +17,7 @@ use crate::error::{ErrorCode, Failure, Outcome};
 use crate::exchange::Exchange;
 use crate::gateway::Gateway;
 use crate::limits;
-use crate::model::{Change, Head, ObjectName, Provider, random_uuid};
+use crate::model::{Action, Change, Head, ObjectName, Provider, Resource, random_uuid};
 use crate::ports::{Platform, RequestBody};
 use crate::provider::{self, ProviderKind, Settings};
 use crate::secret::Credential;
@@ -220,6 +221,7 @@ pub(super) fn list(caller: &Caller, mount: Mount, request: &http::request::Parts
     let views: Vec<View<'_>> = head
         .providers
         .iter()
+        .filter(|p| may(caller, Action::Read, Resource::Provider(&p.uuid)))
         .filter(|p| name.as_ref().is_none_or(|name| p.name.as_str().eq_ignore_ascii_case(name)))
         .map(|p| view(head, p))
         .collect();
