@@ -7,7 +7,7 @@ import pytest
 
 from harness.canary import Canaries, assert_nothing_leaked
 from harness.gateway import Gateway
-from harness.process import Aws, Entry, Simulator, build
+from harness.process import Aws, Entry, FaultyAws, Simulator, build
 from harness.providers import ImageHost, Upstream
 
 ENTRIES = ("local", "worker", "lambda")
@@ -59,6 +59,20 @@ def aws(entry_kind, run_folder):
 
 
 @pytest.fixture(scope="session")
+def make_faulty_aws(aws, tmp_path_factory):
+    """Faults between an entry and the stand-in for AWS: `make_gateway(cloud=make_faulty_aws())`. Lambda only."""
+    made = []
+
+    def make():
+        made.append(FaultyAws(aws, tmp_path_factory.mktemp("aws-faults")))
+        return made[-1]
+
+    yield make
+    for faulty in made:
+        faulty.stop()
+
+
+@pytest.fixture(scope="session")
 def canaries():
     return Canaries()
 
@@ -68,9 +82,9 @@ def make_gateway(entry_kind, aws, sim, canaries, tmp_path_factory):
     """Starts further entries of the kind under test, each with a state of its own."""
     started = []
 
-    def make(**env):
+    def make(cloud=None, **env):
         folder = tmp_path_factory.mktemp("entry")
-        entry = Entry(entry_kind, folder, egress=sim.origin, aws=aws, env=env).start()
+        entry = Entry(entry_kind, folder, egress=sim.origin, aws=cloud or aws, env=env).start()
         started.append(Gateway(entry, canaries))
         return started[-1]
 

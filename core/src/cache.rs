@@ -8,10 +8,11 @@ use std::hash::Hash;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::config::Config;
+use crate::lease::Slot;
 use crate::limits;
 use crate::model::{KeyHash, KeyRecord, TenantId};
 use crate::secret::Credential;
-use crate::sign::iam::{Slot, TokenKey};
+use crate::sign::iam::TokenKey;
 
 /// The isolate's memory.
 #[derive(Default)]
@@ -19,7 +20,7 @@ pub(crate) struct Cache {
     tenants: Mutex<HashMap<TenantId, Entry>>,
     names: Mutex<HashMap<String, (TenantId, u64)>>,
     default_tenant: Mutex<Option<(TenantId, u64)>>,
-    credentials: Mutex<HashMap<(TenantId, String), Aged<Credential>>>,
+    credentials: Mutex<HashMap<(TenantId, String), Slot<Credential>>>,
     tokens: Mutex<HashMap<TokenKey, Slot>>,
     /// Deployments of Azure OpenAI that want `max_completion_tokens`: of a model's uuid, its id.
     completion_limits: Mutex<HashMap<String, (String, u64)>>,
@@ -31,11 +32,6 @@ struct Entry {
     keys: HashMap<KeyHash, (Option<Arc<KeyRecord>>, u64)>,
     /// Since when the store has not answered for it, and when it was last asked.
     failing: Option<(u64, u64)>,
-}
-
-struct Aged<T> {
-    value: T,
-    read_ms: u64,
 }
 
 /// A remembered head, and a key if one was asked for.
@@ -179,20 +175,22 @@ impl Cache {
         *lock(&self.default_tenant) = Some((tenant, now_ms));
     }
 
-    /// A credential and its age in milliseconds.
-    pub(crate) fn credential(&self, tenant: TenantId, id: &str, now_ms: u64) -> Option<(Credential, u64)> {
-        let credentials = lock(&self.credentials);
-        let aged = credentials.get(&(tenant, id.to_owned()))?;
-        Some((aged.value.clone(), now_ms.saturating_sub(aged.read_ms)))
-    }
-
-    /// Remembers a credential. Ids are never reused, so a replaced one is simply not asked for again.
-    pub(crate) fn learn_credential(&self, tenant: TenantId, id: &str, value: Credential, now_ms: u64) {
+    /// Does something with the slot of a credential; a new one is made where there is none. Ids are never reused, so a
+    /// replaced credential is simply not asked for again.
+    pub(crate) fn credential<T>(
+        &self,
+        tenant: TenantId,
+        id: &str,
+        now_ms: u64,
+        act: impl FnOnce(&mut Slot<Credential>) -> T,
+    ) -> T {
         let mut credentials = lock(&self.credentials);
-        credentials.retain(|_, aged| now_ms.saturating_sub(aged.read_ms) < limits::SECRET_HARD_MS);
         let key = (tenant, id.to_owned());
-        make_room(&mut credentials, &key, limits::CACHED_SECRETS, |aged| aged.read_ms);
-        credentials.insert(key, Aged { value, read_ms: now_ms });
+        if !credentials.contains_key(&key) {
+            credentials.retain(|_, slot| slot.kept_until_ms() > now_ms);
+            make_room(&mut credentials, &key, limits::CACHED_SECRETS, Slot::kept_until_ms);
+        }
+        act(credentials.entry(key).or_default())
     }
 
     /// Forgets a credential that an upstream refused or that was deleted.

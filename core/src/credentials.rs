@@ -1,52 +1,25 @@
-//! Where credentials are kept and read: sealed in our own store, or in the account's secrets manager.
+//! Where credentials are kept and read: sealed in our own store, in the secrets manager of the function's own account,
+//! or in one that the operator configured.
 //!
 //! Order of a provision: secret first, head last; what no head refers to is swept. Never a fallback from one
-//! manager to another.
+//! manager to another. A secret that a tenant refers to is read, and never written or deleted.
 
-use bytes::Bytes;
-use serde_json::{Map, Value};
+mod record;
+mod remote;
 
+use crate::dialect::failure::constant;
 use crate::error::{ErrorCode, Failure, Outcome};
 use crate::exchange::Exchange;
 use crate::gateway::Gateway;
+use crate::lease::{self, Kept, Slot, Timed};
 use crate::limits;
-use crate::model::record::{self, Members, record};
-use crate::model::{CredentialRef, Manager, TenantId};
-use crate::ports::{Fault, Platform, SecretManager, Store};
-use crate::secret::Credential;
+use crate::model::{CredentialRef, Manager, TenantId, random_uuid};
+use crate::ports::{Fault, Platform, PortError, SecretManager, Store};
+use crate::secret::manager::Named;
+use crate::secret::{Credential, Secret};
 
-/// What our store holds about a secret: the sealed value, or only that there is one in a manager.
-pub(crate) struct SecretRecord {
-    schema: u32,
-    /// When it was written, in milliseconds since the epoch.
-    pub(crate) written: u64,
-    sealed: Option<String>,
-    pub(crate) name: Option<String>,
-    rest: Map<String, Value>,
-}
-
-impl SecretRecord {
-    fn encode(&self) -> Bytes {
-        let known = [
-            ("schema", self.schema.into()),
-            ("written", self.written.into()),
-            ("sealed", self.sealed.as_deref().into()),
-            ("name", self.name.as_deref().into()),
-        ];
-        record::bytes(&record(known, &self.rest))
-    }
-
-    pub(crate) fn decode(bytes: &[u8]) -> Option<Self> {
-        let mut members = Members::parse(bytes)?;
-        Some(Self {
-            schema: members.schema()?,
-            written: members.number("written")?,
-            sealed: members.optional_text("sealed")?,
-            name: members.optional_text("name")?,
-            rest: members.rest(),
-        })
-    }
-}
+pub(crate) use self::record::SecretRecord;
+use self::remote::Remote;
 
 /// Keeps a new credential. `id` is new: nothing is ever overwritten.
 pub(crate) async fn keep<P: Platform>(
@@ -59,27 +32,32 @@ pub(crate) async fn keep<P: Platform>(
 ) -> Outcome<CredentialRef> {
     let platform = exchange.platform();
     let written = platform.now_ms();
-    let mut record = SecretRecord { schema: 1, written, sealed: None, name: None, rest: Map::new() };
     let value = credential.encode();
+    let mut reference = CredentialRef::new(manager.clone(), id.to_owned());
     if manager.is_builtin() {
-        let mut nonce = [0_u8; 12];
-        platform.fill_random(&mut nonce);
-        record.sealed = Some(gateway.deployment.sealing.seal(nonce, &tenant.to_string(), id, value.open()));
-        put(exchange, tenant, id, &record).await?;
-    } else if manager.is_account() {
-        let name = name_of(gateway, tenant, id);
-        record.name = Some(name.clone());
-        // The marker comes first: a secret without one would never be found again.
-        put(exchange, tenant, id, &record).await?;
-        let mut random = [0_u8; 16];
-        platform.fill_random(&mut random);
-        let version = crate::model::random_uuid(random).to_string();
-        platform.manager().put(&name, &version, &value).await.map_err(|e| Failure::secrets(e.to_string()))?;
+        let sealed = gateway.deployment.sealing.seal(random(platform), &tenant.to_string(), id, value.open());
+        put(exchange, tenant, id, &SecretRecord::sealed(written, sealed)).await?;
     } else {
-        return Err(Failure::internal("unknown secrets manager in the head"));
+        let named = named(gateway, manager).map_err(|e| Failure::secrets(e.to_string()))?;
+        let name = named.map_or_else(|| name_of(gateway, tenant, id), |named| named.name(tenant, id));
+        // The marker comes first: a secret without one would never be found again.
+        put(exchange, tenant, id, &SecretRecord::marker(written, &name, named.map(|_| manager.as_str()))).await?;
+        let version = random_uuid(random(platform)).to_string();
+        let kept = match named {
+            None => platform.manager().put(&name, &version, &value).await.map(|()| None),
+            Some(named) => Remote { gateway, platform, named }.put(&name, &version, &value).await,
+        };
+        reference.place = kept.map_err(|e| Failure::secrets(e.to_string()))?;
     }
-    gateway.cache.learn_credential(tenant, id, credential.clone(), written);
-    Ok(CredentialRef { manager: manager.clone(), id: id.to_owned(), rest: Map::new() })
+    let kept = timed(credential.clone(), written);
+    gateway.cache.credential(tenant, id, written, |slot| slot.keep(kept));
+    Ok(reference)
+}
+
+fn random<const N: usize>(platform: &impl Platform) -> [u8; N] {
+    let mut bytes = [0; N];
+    platform.fill_random(&mut bytes);
+    bytes
 }
 
 async fn put<P: Platform>(exchange: &Exchange<P>, tenant: TenantId, id: &str, record: &SecretRecord) -> Outcome<()> {
@@ -91,11 +69,60 @@ fn name_of(gateway: &Gateway, tenant: TenantId, id: &str) -> String {
     format!("{}/{tenant}/{}", gateway.deployment.prefix, id.replace('.', "/"))
 }
 
+/// The configured manager of that address; `None` for the one of the function's own account.
+fn named<'a>(gateway: &'a Gateway, manager: &Manager) -> Result<Option<&'a Named>, PortError> {
+    if manager.is_account() {
+        return Ok(None);
+    }
+    let found = gateway.deployment.managers.at(manager.as_str());
+    found.map(Some).ok_or_else(|| PortError::new("manager.find", Fault::Denied, "not_in_secrets_managers"))
+}
+
+/// The manager that a tenant asks for by name or address; `None` if it is not one that tenants may name here.
+pub(crate) fn asked(gateway: &Gateway, manager: &str) -> Option<Manager> {
+    match manager {
+        "builtin" => Some(Manager::builtin()),
+        "aws" if gateway.deployment.default_manager().is_account() => Some(Manager::account()),
+        _ => gateway.deployment.managers.asked(manager).map(|named| Manager::named(named.address.as_str())),
+    }
+}
+
+/// The reference to a secret of the tenant's own, if a configured manager covers it.
+pub(crate) fn refer(gateway: &Gateway, tenant: TenantId, resource: &str, id: String) -> Option<CredentialRef> {
+    let (named, _) = gateway.deployment.managers.covering(resource, tenant)?;
+    let manager = Manager::named(named.address.as_str());
+    Some(CredentialRef { resource: Some(resource.to_owned()), ..CredentialRef::new(manager, id) })
+}
+
+/// The value of a secret of the tenant's own, for a provider that is to be made of it.
+///
+/// # Errors
+/// `invalid_request` with the param `data_reference` if there is no such secret or it is not this tenant's;
+/// `secrets_unavailable`.
+pub(crate) async fn referred<P: Platform>(
+    gateway: &Gateway,
+    platform: &P,
+    tenant: TenantId,
+    reference: &CredentialRef,
+) -> Outcome<Secret> {
+    let read = Reader { gateway, tenant, reference }.remote(platform).await;
+    read.map_err(|error| match error.fault {
+        Fault::Missing | Fault::Corrupt => {
+            Failure::invalid("data_reference", "The secret does not exist, or is not one of this tenant's.")
+                .caused_by(error.to_string())
+        }
+        _ => Failure::secrets(error.to_string()),
+    })
+}
+
 /// The reference to a secret of which only our store's record is known.
 pub(crate) fn reference_of(id: &str, record: &[u8]) -> CredentialRef {
-    let elsewhere = SecretRecord::decode(record).is_some_and(|record| record.name.is_some());
-    let manager = if elsewhere { Manager::account() } else { Manager::builtin() };
-    CredentialRef { manager, id: id.to_owned(), rest: Map::new() }
+    let manager = match SecretRecord::decode(record) {
+        Some(SecretRecord { name: Some(_), manager: Some(address), .. }) => Manager::named(&address),
+        Some(SecretRecord { name: Some(_), .. }) => Manager::account(),
+        _ => Manager::builtin(),
+    };
+    CredentialRef::new(manager, id.to_owned())
 }
 
 /// Deletes a credential, at the manager first. What fails here is left to the sweep.
@@ -104,76 +131,197 @@ pub(crate) async fn discard<P: Platform>(
     exchange: &Exchange<P>,
     tenant: TenantId,
     reference: &CredentialRef,
-) -> Result<(), crate::ports::PortError> {
+) -> Result<(), PortError> {
     gateway.cache.forget_credential(tenant, &reference.id);
-    if reference.manager.is_account() {
-        let name = name_of(gateway, tenant, &reference.id);
-        exchange.platform().manager().delete(&name).await?;
+    if reference.resource.is_some() {
+        return Ok(());
+    }
+    let platform = exchange.platform();
+    if !reference.manager.is_builtin() {
+        match named(gateway, &reference.manager)? {
+            None => platform.manager().delete(&name_of(gateway, tenant, &reference.id)).await?,
+            Some(named) => {
+                let name = named.name(tenant, &reference.id);
+                Remote { gateway, platform, named }.delete(&name, reference.place.as_deref()).await?;
+            }
+        }
     }
     exchange.store().delete_secret(tenant, &reference.id).await
 }
 
 /// The credential that a reference stands for: cached for five minutes, and up to fifteen while its manager is down.
+/// Of many requests that need it one reads.
+///
+/// # Errors
+/// `secrets_unavailable` while it cannot be read; `upstream_auth_failed` if it is gone or not of the expected form.
 pub(crate) async fn read<P: Platform>(
     gateway: &Gateway,
     exchange: &mut Exchange<P>,
     tenant: TenantId,
     reference: &CredentialRef,
 ) -> Outcome<Credential> {
-    let now = exchange.platform().now_ms();
-    let cached = gateway.cache.credential(tenant, &reference.id, now);
-    if let Some((credential, age)) = &cached
-        && *age < limits::SECRET_FRESH_MS
-    {
-        return Ok(credential.clone());
+    let platform = exchange.platform().clone();
+    let deadline_ms = platform.now_ms() + limits::CREDENTIAL_WAIT_MS;
+    let (credential, spared) = lease::obtain(&Reader { gateway, tenant, reference }, &platform, deadline_ms).await?;
+    if let Some(failure) = spared {
+        exchange.line().stale = true;
+        exchange.line().cause = failure.cause;
     }
-    match fetch(gateway, exchange, tenant, reference).await {
-        Ok(credential) => {
-            gateway.cache.learn_credential(tenant, &reference.id, credential.clone(), now);
-            Ok(credential)
-        }
-        Err(failure) if failure.code == ErrorCode::SecretsUnavailable => match cached {
-            Some((credential, age)) if age < limits::SECRET_HARD_MS => {
-                exchange.line().stale = true;
-                exchange.line().cause = failure.cause;
-                Ok(credential)
+    Ok(credential)
+}
+
+/// Another credential, after a provider refused `refused`; `None` if it is still the same. Read once for all requests
+/// that were refused together, and not again within 10 seconds.
+///
+/// # Errors
+/// As [`read`]. The refused credential is then kept: it may work again before its manager does.
+#[cfg_attr(not(test), expect(dead_code, reason = "for the place where a provider refuses a credential"))]
+pub(crate) async fn reread<P: Platform>(
+    gateway: &Gateway,
+    platform: &P,
+    tenant: TenantId,
+    reference: &CredentialRef,
+    refused: &Credential,
+) -> Outcome<Option<Credential>> {
+    let now_ms = platform.now_ms();
+    let (known, another) = gateway.cache.credential(tenant, &reference.id, now_ms, |slot| {
+        let known = slot.kept();
+        (known, slot.reject(refused, now_ms))
+    });
+    if !another {
+        return Ok(None);
+    }
+    let deadline_ms = now_ms + limits::CREDENTIAL_WAIT_MS;
+    match lease::obtain(&Reader { gateway, tenant, reference }, platform, deadline_ms).await {
+        Ok((credential, _)) => Ok(Some(credential).filter(|credential| !credential.same(refused))),
+        Err(failure) => {
+            if let Some(known) = known.filter(|_| Credential::outlives(&failure)) {
+                let now_ms = platform.now_ms();
+                gateway.cache.credential(tenant, &reference.id, now_ms, |slot| slot.restore(known, now_ms));
             }
-            _ => Err(failure),
-        },
-        Err(failure) => Err(failure),
+            Err(failure)
+        }
     }
 }
 
-async fn fetch<P: Platform>(
-    gateway: &Gateway,
-    exchange: &Exchange<P>,
-    tenant: TenantId,
-    reference: &CredentialRef,
-) -> Outcome<Credential> {
-    let gone = |cause: &str| crate::dialect::failure::constant(ErrorCode::UpstreamAuthFailed).caused_by(cause);
-    let value = if reference.manager.is_builtin() {
-        let stored = exchange.store().secret(tenant, &reference.id).await;
-        let stored = stored.map_err(|e| Failure::secrets(e.to_string()))?.ok_or_else(|| gone("secret is missing"))?;
-        let sealed = SecretRecord::decode(&stored).and_then(|record| record.sealed);
-        let sealed = sealed.ok_or_else(|| gone("secret record cannot be read"))?;
-        let opened = gateway.deployment.sealing.open(&tenant.to_string(), &reference.id, &sealed);
-        // A wrong deployment key is the operator's to mend: 503, and nothing is overwritten.
-        opened.map_err(|e| Failure::secrets(format!("sealed secret: {e:?}")))?
-    } else if reference.manager.is_account() {
-        let name = name_of(gateway, tenant, &reference.id);
-        let platform = exchange.platform();
-        let mut read = platform.manager().read(&name).await;
-        if read.as_ref().is_err_and(crate::ports::PortError::retryable) {
-            platform.timer(100).await;
-            read = platform.manager().read(&name).await;
-        }
-        match read {
-            Ok(version) => version.value,
-            Err(error) if error.fault == Fault::Missing => return Err(gone("secret is missing")),
-            Err(error) => return Err(Failure::secrets(error.to_string())),
-        }
-    } else {
-        return Err(Failure::secrets("unknown secrets manager in the head"));
-    };
-    Credential::decode(&value).ok_or_else(|| gone("secret has not the expected form"))
+fn timed(value: Credential, read_ms: u64) -> Timed<Credential> {
+    Timed { value, refresh_at_ms: read_ms + limits::SECRET_FRESH_MS, expires_ms: read_ms + limits::SECRET_HARD_MS }
 }
+
+impl Kept for Credential {
+    fn same(&self, other: &Self) -> bool {
+        Self::same(self, other)
+    }
+
+    /// While its manager is down; not when it says that the secret is gone.
+    fn outlives(failure: &Failure) -> bool {
+        failure.code == ErrorCode::SecretsUnavailable
+    }
+}
+
+/// Reads one credential.
+struct Reader<'a> {
+    gateway: &'a Gateway,
+    tenant: TenantId,
+    reference: &'a CredentialRef,
+}
+
+impl<P: Platform> lease::Source<P> for Reader<'_> {
+    type Value = Credential;
+
+    fn slot<R>(&self, now_ms: u64, act: impl FnOnce(&mut Slot<Credential>) -> R) -> R {
+        self.gateway.cache.credential(self.tenant, &self.reference.id, now_ms, act)
+    }
+
+    async fn fetch(&self, platform: &P, _end_ms: u64) -> Outcome<Timed<Credential>> {
+        let asked_ms = platform.now_ms();
+        let gone = |cause: &str| constant(ErrorCode::UpstreamAuthFailed).caused_by(cause);
+        let value = if self.reference.manager.is_builtin() && self.reference.resource.is_none() {
+            self.sealed(platform).await?
+        } else {
+            match self.remote(platform).await {
+                Ok(value) => value,
+                Err(error) if error.fault == Fault::Missing => return Err(gone("secret is missing")),
+                Err(error) => return Err(Failure::secrets(error.to_string())),
+            }
+        };
+        let credential = match self.reference.resource {
+            None => Credential::decode(&value),
+            Some(_) => crate::provider::read_credential(&value),
+        };
+        Ok(timed(credential.ok_or_else(|| gone("secret has not the expected form"))?, asked_ms))
+    }
+
+    fn late(&self) -> Failure {
+        Failure::secrets("no credential in time")
+    }
+}
+
+impl Reader<'_> {
+    async fn sealed<P: Platform>(&self, platform: &P) -> Outcome<Secret> {
+        let gone = |cause: &str| constant(ErrorCode::UpstreamAuthFailed).caused_by(cause);
+        let id = &self.reference.id;
+        let stored = platform.store().secret(self.tenant, id).await;
+        let stored = stored.map_err(|e| Failure::secrets(e.to_string()))?.ok_or_else(|| gone("secret is missing"))?;
+        let record = SecretRecord::decode(&stored).ok_or_else(|| gone("secret record cannot be read"))?;
+        let sealed = record.sealed.as_deref().ok_or_else(|| gone("secret record cannot be read"))?;
+        let opened = self.gateway.deployment.sealing.open(&self.tenant.to_string(), id, sealed);
+        // A wrong deployment key is the operator's to mend: 503, and nothing is overwritten.
+        let opened = opened.map_err(|e| Failure::secrets(format!("sealed secret: {e:?}")))?;
+        // A fault in this is for the next read or the sweep to mend.
+        let _ = renew(self.gateway, platform, self.tenant, id, record).await;
+        Ok(opened)
+    }
+
+    /// Asks a manager, once more on a passing fault.
+    async fn remote<P: Platform>(&self, platform: &P) -> Result<Secret, PortError> {
+        let mut read = self.ask(platform).await;
+        if read.as_ref().is_err_and(PortError::retryable) {
+            platform.timer(remote::pause_ms(platform)).await;
+            read = self.ask(platform).await;
+        }
+        read
+    }
+
+    async fn ask<P: Platform>(&self, platform: &P) -> Result<Secret, PortError> {
+        let Self { gateway, tenant, reference } = *self;
+        if let Some(resource) = &reference.resource {
+            // Judged again: what the operator configured may have changed.
+            let (named, place) = gateway
+                .deployment
+                .managers
+                .covering(resource, tenant)
+                .ok_or_else(|| PortError::new("manager.find", Fault::Denied, "not_in_secrets_managers"))?;
+            return Remote { gateway, platform, named }.read(tenant, &place).await;
+        }
+        match named(gateway, &reference.manager)? {
+            None => {
+                let name = name_of(gateway, tenant, &reference.id);
+                platform.manager().read(&name).await.map(|version| version.value)
+            }
+            Some(named) => {
+                let name = named.name(tenant, &reference.id);
+                let place = reference.place.as_deref().unwrap_or(&name);
+                Remote { gateway, platform, named }.read(tenant, place).await
+            }
+        }
+    }
+}
+
+/// Wraps the data key of a sealed record anew if that is under another than the deployment's current key. Whether it was.
+pub(crate) async fn renew<P: Platform>(
+    gateway: &Gateway,
+    platform: &P,
+    tenant: TenantId,
+    id: &str,
+    record: SecretRecord,
+) -> Result<bool, PortError> {
+    let keys = &gateway.deployment.sealing;
+    let Some(sealed) = record.sealed.as_deref().filter(|sealed| keys.outdated(sealed)) else { return Ok(false) };
+    let Ok(renewed) = keys.renew(random(platform), &tenant.to_string(), id, sealed) else { return Ok(false) };
+    platform.store().put_secret(tenant, id, record.renewed(renewed).encode()).await?;
+    Ok(true)
+}
+
+#[cfg(test)]
+mod tests;

@@ -4,6 +4,7 @@ use crate::auth::BearerKeys;
 use crate::egress::url::AllowedOrigins;
 use crate::limits;
 use crate::model::Manager;
+use crate::secret::manager::{Managers, Surroundings};
 use crate::secret::{Secret, seal::SealingKeys};
 
 /// Which manager a tenant gets that names none.
@@ -22,6 +23,7 @@ pub struct Deployment {
     pub(crate) allowed: AllowedOrigins,
     pub(crate) cors: Vec<String>,
     pub(crate) manager: DefaultManager,
+    pub(crate) managers: Managers,
     pub(crate) prefix: String,
     pub(crate) timeouts: Timeouts,
 }
@@ -91,9 +93,6 @@ impl Deployment {
             })?;
         let allowed = AllowedOrigins::parse(&text("EGRESS_ALLOW_ORIGINS").unwrap_or_default())
             .map_err(|which| fault("EGRESS_ALLOW_ORIGINS", &format!("must be space-separated origins: {which}")))?;
-        if text("SECRETS_MANAGERS").is_some_and(|list| list != "[]") {
-            return Err(fault("SECRETS_MANAGERS", "is not supported by this version; remove it"));
-        }
         let timeouts = Timeouts {
             first_content_ms: ms(&text, "GATEWAY_FIRST_CONTENT_TIMEOUT_MS", limits::FIRST_CONTENT_MS)?,
             answer_ms: ms(&text, "GATEWAY_ANSWER_TIMEOUT_MS", limits::WHOLE_ANSWER_MS)?,
@@ -106,12 +105,21 @@ impl Deployment {
         if !prefix.bytes().all(|b| b.is_ascii_alphanumeric() || b"/_-".contains(&b)) || prefix.len() > 64 {
             return Err(fault("GATEWAY_SECRET_PREFIX", "must be at most 64 letters, digits and the characters / _ -"));
         }
+        let role_region = match manager {
+            DefaultManager::Builtin => None,
+            DefaultManager::Aws => text("AWS_REGION"),
+        };
+        let surroundings = Surroundings { role_region: role_region.as_deref(), prefix: &prefix };
+        let list = text("SECRETS_MANAGERS").unwrap_or_else(|| "[]".to_owned());
+        let managers =
+            Managers::parse(&list, surroundings, &lookup).map_err(|what| fault("SECRETS_MANAGERS", &what))?;
         Ok(Self {
             bearers: BearerKeys::new(&operator, sealing.derive("bearer tag")),
             sealing,
             allowed,
             cors: text("CORS_ALLOW_ORIGINS").unwrap_or_default().split_whitespace().map(str::to_owned).collect(),
             manager,
+            managers,
             prefix,
             timeouts,
         })
@@ -167,6 +175,7 @@ mod tests {
             (vec![ADMIN, SEALING, ("GATEWAY_IDLE_TIMEOUT_MS", "canary")], "GATEWAY_IDLE_TIMEOUT_MS"),
             (vec![ADMIN, SEALING, ("GATEWAY_IDLE_TIMEOUT_MS", "0")], "GATEWAY_IDLE_TIMEOUT_MS"),
             (vec![ADMIN, SEALING, ("GATEWAY_SECRET_PREFIX", "canary*")], "GATEWAY_SECRET_PREFIX"),
+            (vec![ADMIN, SEALING, ("SECRETS_MANAGERS", "canary")], "SECRETS_MANAGERS"),
         ] {
             let error = read(&pairs).err().unwrap();
             assert_eq!(error.variable, variable);

@@ -288,8 +288,11 @@ impl Failure {
         .with_header(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"))
     }
 
-    /// The store cannot be reached.
+    /// The store cannot be reached. A record that cannot be understood is a fault of ours: to ask again does not help.
     pub fn store(error: &crate::ports::PortError) -> Self {
+        if error.fault == crate::ports::Fault::Corrupt {
+            return Self::internal(error.to_string());
+        }
         Self::new(ErrorCode::StoreUnavailable, "The configuration store cannot be reached. Try again shortly.")
             .retry_after(1)
             .caused_by(error.to_string())

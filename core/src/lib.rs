@@ -24,6 +24,7 @@ pub mod fuzz;
 mod gateway;
 mod inline;
 mod json;
+mod lease;
 pub mod limits;
 mod line;
 pub mod model;

@@ -118,6 +118,8 @@ pub const DEADLINE_RESERVE_MS: u64 = 5_000;
 pub const CONFIRM_SOON_MS: u64 = 15_000;
 /// Age at which it is confirmed before use: the revocation bound, in milliseconds.
 pub const CONFIRM_FIRST_MS: u64 = 30_000;
+/// Age at which it is confirmed before a request fails for want of a target, in milliseconds.
+pub const CONFIRM_FAILURE_MS: u64 = 1_000;
 /// How long a published copy may serve while the store cannot be reached, in milliseconds.
 pub const STALE_IF_ERROR_MS: u64 = 5 * 60_000;
 /// While the store fails, how often one tenant's requests ask it again, in milliseconds.
@@ -138,7 +140,7 @@ pub const CACHED_SECRETS: usize = 2_000;
 pub const CACHED_TOKENS: usize = 1_000;
 /// How long one request may be at fetching a token before another one does, in milliseconds.
 pub const TOKEN_LEASE_MS: u64 = 10_000;
-/// How often a request looks whether another one has fetched the token, in milliseconds.
+/// How often a request looks whether another one has fetched the token (or credential), in milliseconds.
 pub const TOKEN_POLL_MS: u64 = 40;
 /// Longest time for renewing a token that is still good, in milliseconds.
 pub const TOKEN_RENEW_MS: u64 = 2_000;
@@ -154,3 +156,13 @@ pub const TOKEN_REJECT_AGAIN_MS: u64 = 10_000;
 pub const TOKEN_ANSWER_BYTES: usize = 64 << 10;
 /// Tries of a lost swap.
 pub const SWAP_TRIES: u32 = 60;
+/// Secrets managers of a deployment.
+pub const MANAGERS: usize = 20;
+/// Bytes of the name by which a tenant refers to a secret of its own (an ARN may have 2,048).
+pub const RESOURCE_BYTES: usize = 2_048;
+/// One call to a secrets manager, in milliseconds.
+pub const MANAGER_MS: u64 = 4_000;
+/// How long a request waits for a credential, in milliseconds.
+pub const CREDENTIAL_WAIT_MS: u64 = 20_000;
+/// Largest answer of a secrets manager, in bytes: a secret of AWS has 64 KiB at most, of IBM 1 MiB in whole.
+pub const MANAGER_ANSWER_BYTES: usize = 1 << 20;

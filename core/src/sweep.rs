@@ -1,4 +1,5 @@
-//! Clearing what a crash left behind: secrets that no head refers to.
+//! Clearing what a crash or an outage left behind: secrets that no head refers to, and names of tenants that are gone.
+//! On the way, sealed records are brought under the current key of the deployment.
 
 use bytes::Bytes;
 
@@ -12,7 +13,7 @@ use crate::registry::NameEntry;
 
 /// The ids of secret records that the head does not refer to and that are old enough to be no provision under way.
 /// A head that cannot be understood keeps everything.
-pub fn orphans(head: Option<&[u8]>, secrets: &[(String, Bytes)], now_ms: u64) -> Vec<String> {
+fn orphans(head: Option<&[u8]>, secrets: &[(String, Bytes)], now_ms: u64) -> Vec<String> {
     let used: Vec<String> = match head.map(decode_head) {
         None => Vec::new(),
         Some(Ok(head)) => head.providers.into_iter().map(|p| p.credential.id).collect(),
@@ -29,6 +30,15 @@ pub fn orphans(head: Option<&[u8]>, secrets: &[(String, Bytes)], now_ms: u64) ->
         .collect()
 }
 
+/// Of [`orphans`] those that are sealed here, so that nothing is left behind when just their records are removed.
+pub fn sealed_orphans(head: Option<&[u8]>, secrets: &[(String, Bytes)], now_ms: u64) -> Vec<String> {
+    let here = |id: &String| {
+        let record = secrets.iter().find(|(known, _)| known == id).and_then(|(_, bytes)| SecretRecord::decode(bytes));
+        record.is_some_and(|record| record.name.is_none())
+    };
+    orphans(head, secrets, now_ms).into_iter().filter(here).collect()
+}
+
 /// What a sweep did.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Swept {
@@ -36,37 +46,50 @@ pub struct Swept {
     pub tenants: u32,
     /// Secrets removed.
     pub removed: u32,
+    /// Sealed records brought under the current key.
+    pub renewed: u32,
     /// Steps that failed and are left to the next sweep.
     pub failed: u32,
 }
 
-/// Sweeps one tenant.
+/// Sweeps one tenant. Whether anything of it is left. A step that fails is left to the next sweep, and the others are
+/// tried all the same.
 pub(crate) async fn tenant<P: Platform>(
     gateway: &Gateway,
     exchange: &Exchange<P>,
     tenant: TenantId,
-) -> Result<u32, PortError> {
+    swept: &mut Swept,
+) -> Result<bool, PortError> {
     // Secrets first: one that is written after this list is not in it, and one in it is judged by a newer head.
     let secrets = exchange.store().secrets(tenant).await?;
-    if secrets.is_empty() {
-        return Ok(0);
-    }
     let loaded = exchange.store().load(tenant, None, None).await?;
     if loaded.stale {
-        return Ok(0);
+        return Ok(true);
     }
     let head = match &loaded.head {
         HeadState::Current(record) => Some(record.bytes.as_ref()),
         HeadState::Absent | HeadState::Unchanged => None,
     };
-    let mut removed = 0;
-    for id in orphans(head, &secrets, exchange.platform().now_ms()) {
-        let Some((_, record)) = secrets.iter().find(|(known, _)| *known == id) else { continue };
-        let reference = credentials::reference_of(&id, record);
-        credentials::discard(gateway, exchange, tenant, &reference).await?;
-        removed += 1;
+    let mut left = secrets.len();
+    let orphans = orphans(head, &secrets, exchange.platform().now_ms());
+    for (id, bytes) in secrets {
+        if orphans.contains(&id) {
+            let reference = credentials::reference_of(&id, &bytes);
+            match credentials::discard(gateway, exchange, tenant, &reference).await {
+                Ok(()) => {
+                    swept.removed += 1;
+                    left -= 1;
+                }
+                Err(_) => swept.failed += 1,
+            }
+        } else if let Some(record) = SecretRecord::decode(&bytes) {
+            match credentials::renew(gateway, exchange.platform(), tenant, &id, record).await {
+                Ok(renewed) => swept.renewed += u32::from(renewed),
+                Err(_) => swept.failed += 1,
+            }
+        }
     }
-    Ok(removed)
+    Ok(left > 0 || head.is_some())
 }
 
 /// Sweeps every tenant that the registry knows, and tells the log.
@@ -77,10 +100,16 @@ pub(crate) async fn all<P: Platform>(gateway: &Gateway, platform: &P) -> Swept {
     match exchange.store().names().await {
         Err(_) => swept.failed += 1,
         Ok(names) => {
-            for entry in names.iter().filter_map(|(_, bytes)| NameEntry::decode(bytes)) {
+            for (name, bytes) in names {
+                let Some(entry) = NameEntry::decode(&bytes) else { continue };
                 swept.tenants += 1;
-                match tenant(gateway, &exchange, entry.tenant).await {
-                    Ok(removed) => swept.removed += removed,
+                match tenant(gateway, &exchange, entry.tenant, &mut swept).await {
+                    // A tenant that is gone, whose name was kept until its secrets were.
+                    Ok(false) if entry.abandoned(platform.now_ms()) => {
+                        let freed = free(&exchange, entry.tenant, &name, bytes).await;
+                        swept.failed += u32::from(freed.is_err());
+                    }
+                    Ok(_) => {}
                     Err(_) => swept.failed += 1,
                 }
             }
@@ -90,6 +119,19 @@ pub(crate) async fn all<P: Platform>(gateway: &Gateway, platform: &P) -> Swept {
     exchange.line().cause = Some(format!("{swept:?}"));
     exchange.close();
     swept
+}
+
+/// Removes what is left of a tenant without a head: keys, which are dead already, and the name.
+async fn free<P: Platform>(
+    exchange: &Exchange<P>,
+    tenant: TenantId,
+    name: &str,
+    entry: Bytes,
+) -> Result<bool, PortError> {
+    for (hash, _) in exchange.store().keys(tenant).await? {
+        exchange.store().delete_key(tenant, hash).await?;
+    }
+    exchange.store().swap_name(name, Some(entry), None).await
 }
 
 #[cfg(test)]
@@ -113,5 +155,10 @@ mod tests {
         assert_eq!(orphans(Some(head), &secrets, limits::ORPHAN_MS), ["old"]);
         assert_eq!(orphans(None, &secrets, limits::ORPHAN_MS), [used, "old".to_owned()]);
         assert!(orphans(Some(b"{}"), &secrets, limits::ORPHAN_MS).is_empty());
+        // The marker of a secret elsewhere is for those who can delete it there.
+        let marker = Bytes::from_static(br#"{"schema":1,"written":0,"name":"n","manager":"https://sm.example.com"}"#);
+        let secrets = [("old".to_owned(), record(0)), ("there".to_owned(), marker)];
+        assert_eq!(orphans(None, &secrets, limits::ORPHAN_MS), ["old", "there"]);
+        assert_eq!(sealed_orphans(None, &secrets, limits::ORPHAN_MS), ["old"]);
     }
 }

@@ -1,6 +1,8 @@
 //! In-memory ports and a virtual clock, for tests of core and of its adapters. Never part of a build that serves.
 
+mod faults;
 mod http;
+mod manager;
 mod store;
 
 use std::collections::BTreeSet;
@@ -9,9 +11,11 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, Waker};
 
+pub use self::faults::{Faults, Mishap};
 pub use self::http::{Answer, Chunk, ScriptedBody, ScriptedHttp, Sent};
-pub use self::store::MemoryStore;
-use crate::ports::{Level, NoManager, Platform};
+pub use self::manager::MemoryManager;
+pub use self::store::{MemoryStore, Record};
+use crate::ports::{Level, Platform};
 
 /// A platform whose time, randomness and neighbours a test controls.
 #[derive(Clone, Default)]
@@ -21,7 +25,7 @@ pub struct World(Arc<Inner>);
 struct Inner {
     store: MemoryStore,
     http: ScriptedHttp,
-    manager: NoManager,
+    manager: MemoryManager,
     now_ms: AtomicU64,
     timers: Mutex<BTreeSet<u64>>,
     random: AtomicU64,
@@ -106,14 +110,14 @@ impl Future for VirtualTimer {
 
 impl Platform for World {
     type Store = MemoryStore;
-    type Manager = NoManager;
+    type Manager = MemoryManager;
     type Http = ScriptedHttp;
     type Timer = VirtualTimer;
 
     fn store(&self) -> &MemoryStore {
         &self.0.store
     }
-    fn manager(&self) -> &NoManager {
+    fn manager(&self) -> &MemoryManager {
         &self.0.manager
     }
     fn http(&self) -> &ScriptedHttp {

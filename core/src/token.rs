@@ -1,7 +1,6 @@
 //! Tokens that stand for a credential at its provider: fetched, shared by all requests of an isolate, renewed in time.
 //!
-//! The decisions are those of [`iam::Slot`]. Nothing here waits for another request: who does not fetch looks again
-//! after a moment.
+//! Who fetches and who waits is for [`crate::lease`] to say.
 
 use bytes::Bytes;
 use http::Method;
@@ -12,11 +11,12 @@ use crate::dialect::failure::constant;
 use crate::egress::{self, Departure};
 use crate::error::{ErrorCode, Failure, Outcome};
 use crate::gateway::Gateway;
+use crate::lease::{self, Slot};
 use crate::limits;
 use crate::ports::Platform;
 use crate::provider::Settings;
 use crate::secret::{Credential, Secret};
-use crate::sign::iam::{self, Address, Lease, Plan, Token, TokenKey};
+use crate::sign::iam::{self, Address, Token, TokenKey};
 
 /// The token for a credential of IBM Cloud, at the latest at `deadline_ms`.
 ///
@@ -30,7 +30,7 @@ pub(crate) async fn bearer<P: Platform>(
     deadline_ms: u64,
 ) -> Outcome<Secret> {
     let source = Source::of(gateway, settings, credential)?;
-    source.token(&gateway.cache, platform, deadline_ms).await
+    Ok(lease::obtain(&source, platform, deadline_ms).await?.0)
 }
 
 /// Another token, after the provider refused `refused`; `None` if there is none that differs.
@@ -45,61 +45,62 @@ pub(crate) async fn another<P: Platform>(
     refused: &Secret,
     deadline_ms: u64,
 ) -> Outcome<Option<Secret>> {
-    let source = Source::of(gateway, settings, credential)?;
-    let now_ms = platform.now_ms();
-    if !gateway.cache.token(source.key, now_ms, |slot| slot.reject(refused, now_ms)) {
-        return Ok(None);
-    }
-    let token = source.token(&gateway.cache, platform, deadline_ms).await?;
-    Ok(Some(token).filter(|token| !token.matches(refused.open())))
+    Source::of(gateway, settings, credential)?.another(platform, refused, deadline_ms).await
+}
+
+/// The token for an API key of the operator's, as [`bearer`].
+pub(crate) async fn of_key<P: Platform>(
+    gateway: &Gateway,
+    platform: &P,
+    address: &Address,
+    apikey: &Secret,
+    deadline_ms: u64,
+) -> Outcome<Secret> {
+    let source = Source::new(&gateway.cache, address.clone(), apikey.clone());
+    Ok(lease::obtain(&source, platform, deadline_ms).await?.0)
+}
+
+/// Another token for an API key of the operator's, as [`another`].
+pub(crate) async fn another_of_key<P: Platform>(
+    gateway: &Gateway,
+    platform: &P,
+    address: &Address,
+    apikey: &Secret,
+    refused: &Secret,
+    deadline_ms: u64,
+) -> Outcome<Option<Secret>> {
+    let source = Source::new(&gateway.cache, address.clone(), apikey.clone());
+    source.another(platform, refused, deadline_ms).await
 }
 
 /// Where a token comes from.
-struct Source {
+struct Source<'a> {
+    cache: &'a Cache,
     address: Address,
     key: TokenKey,
     apikey: Secret,
 }
 
-impl Source {
-    fn of(gateway: &Gateway, settings: &Settings, credential: &Credential) -> Outcome<Self> {
+impl<'a> Source<'a> {
+    fn of(gateway: &'a Gateway, settings: &Settings, credential: &Credential) -> Outcome<Self> {
         let lacks = || constant(ErrorCode::UpstreamAuthFailed).caused_by("credential lacks its key");
         let apikey = credential.get("apikey").ok_or_else(lacks)?.clone();
         let address = Address::of(settings.get("auth_url"), &gateway.deployment.allowed)
             .map_err(|_| constant(ErrorCode::UpstreamUnreachable).caused_by("auth URL refused"))?;
-        Ok(Self { key: TokenKey::of(&address, &apikey), address, apikey })
+        Ok(Self::new(&gateway.cache, address, apikey))
     }
 
-    async fn token<P: Platform>(&self, cache: &Cache, platform: &P, deadline_ms: u64) -> Outcome<Secret> {
-        loop {
-            let now_ms = platform.now_ms();
-            match cache.token(self.key, now_ms, |slot| slot.plan(now_ms)) {
-                Plan::Use(token) => return Ok(token.value),
-                Plan::Fail(failure) => return Err(*failure),
-                Plan::Wait(_) if now_ms >= deadline_ms => {
-                    return Err(constant(ErrorCode::UpstreamAuthUnavailable).caused_by("no token in time"));
-                }
-                Plan::Wait(ms) => platform.timer(ms.min(deadline_ms - now_ms)).await,
-                Plan::Fetch { lease, before } => {
-                    let longest = if before.is_some() { limits::TOKEN_RENEW_MS } else { limits::TOKEN_LEASE_MS };
-                    let end_ms = deadline_ms.min(now_ms + longest);
-                    let mut flight = Flight { cache, key: self.key, lease: Some(lease), now_ms };
-                    let outcome = self.exchange(platform, end_ms).await.map_err(unavailable);
-                    // That this request has no time left says nothing to the others.
-                    let hurried = end_ms < now_ms + longest && platform.now_ms() >= end_ms;
-                    if outcome.is_ok() || !hurried {
-                        flight.land(&outcome, platform.now_ms());
-                    }
-                    drop(flight);
-                    return match (outcome, before) {
-                        (Ok(token), _) => Ok(token.value),
-                        // It is due, but good: the failure is for the next to mend.
-                        (Err(_), Some(token)) if platform.now_ms() < token.expires_ms => Ok(token.value),
-                        (Err(failure), _) => Err(failure),
-                    };
-                }
-            }
+    fn new(cache: &'a Cache, address: Address, apikey: Secret) -> Self {
+        Self { cache, key: TokenKey::of(&address, &apikey), address, apikey }
+    }
+
+    async fn another<P: Platform>(&self, platform: &P, refused: &Secret, deadline_ms: u64) -> Outcome<Option<Secret>> {
+        let now_ms = platform.now_ms();
+        if !self.cache.token(self.key, now_ms, |slot| slot.reject(refused, now_ms)) {
+            return Ok(None);
         }
+        let (token, _) = lease::obtain(self, platform, deadline_ms).await?;
+        Ok(Some(token).filter(|token| !token.matches(refused.open())))
     }
 
     async fn exchange<P: Platform>(&self, platform: &P, deadline_ms: u64) -> Outcome<Token> {
@@ -124,6 +125,22 @@ impl Source {
     }
 }
 
+impl<P: Platform> lease::Source<P> for Source<'_> {
+    type Value = Secret;
+
+    fn slot<R>(&self, now_ms: u64, act: impl FnOnce(&mut Slot) -> R) -> R {
+        self.cache.token(self.key, now_ms, act)
+    }
+
+    async fn fetch(&self, platform: &P, end_ms: u64) -> Outcome<Token> {
+        self.exchange(platform, end_ms).await.map_err(unavailable)
+    }
+
+    fn late(&self) -> Failure {
+        constant(ErrorCode::UpstreamAuthUnavailable).caused_by("no token in time")
+    }
+}
+
 /// Whatever is wrong with the token service is no fault of the model's provider; a key that is not taken stays one.
 fn unavailable(failure: Failure) -> Failure {
     if failure.code == ErrorCode::UpstreamAuthFailed {
@@ -131,30 +148,6 @@ fn unavailable(failure: Failure) -> Failure {
     }
     let cause = failure.cause.unwrap_or_default();
     constant(ErrorCode::UpstreamAuthUnavailable).caused_by(format!("token: {} {cause}", failure.code.as_str()))
-}
-
-/// A lease in use: given back also when the request that holds it is let go.
-struct Flight<'a> {
-    cache: &'a Cache,
-    key: TokenKey,
-    lease: Option<Lease>,
-    now_ms: u64,
-}
-
-impl Flight<'_> {
-    fn land(&mut self, outcome: &Result<Token, Failure>, now_ms: u64) {
-        if let Some(lease) = self.lease.take() {
-            self.cache.token(self.key, now_ms, |slot| slot.done(lease, outcome, now_ms));
-        }
-    }
-}
-
-impl Drop for Flight<'_> {
-    fn drop(&mut self) {
-        if let Some(lease) = self.lease.take() {
-            self.cache.token(self.key, self.now_ms, |slot| slot.abandon(lease));
-        }
-    }
 }
 
 #[cfg(test)]

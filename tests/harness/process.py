@@ -121,6 +121,71 @@ class Aws:
         self.process.stop()
 
 
+class FaultyAws:
+    """The stand-in for AWS as an entry of its own sees it, through `aws_faults`: rules break calls, and all are counted."""
+
+    def __init__(self, aws, folder):
+        self.aws = aws
+        env = {**os.environ, "PYTHONPATH": str(ROOT / "tests")}
+        self.process = Process([sys.executable, "-m", "harness.aws_faults", "--to", aws.url], folder / "aws-faults.log", env)
+        end = time.monotonic() + 20
+        while "control on " not in self.process.output():
+            assert self.process.child.poll() is None and time.monotonic() < end, self.process.output()
+            time.sleep(0.02)
+        said = self.process.output().split()
+        self.url = said[2].rstrip(",")
+        self.http = httpx.Client(base_url=said[5], timeout=20)
+
+    def rule(self, fault, operation="*", **members):
+        """One rule instead of all before; see `aws_faults` for its members."""
+        self.rules({"fault": fault, "operation": operation, **members})
+
+    def rules(self, *rules):
+        self._control("PUT", "/rules", rules)
+
+    def clear(self):
+        """Everything passes again, and nothing has been counted."""
+        self.rules()
+        self._control("PUT", "/listening", True) if self.refusing else None
+        self.refusing = False
+        self._control("DELETE", "/counts")
+
+    refusing = False
+
+    def refuse(self):
+        """Nobody listens any more; what was under way is reset."""
+        self._control("PUT", "/listening", False)
+        self.refusing = True
+
+    def counts(self):
+        """By operation: {"calls", "broken", "open"}."""
+        return self._control("GET", "/counts").json()
+
+    def calls(self, operation=None):
+        counts = self.counts()
+        return sum(count["calls"] for name, count in counts.items() if operation in (None, name))
+
+    def _control(self, method, path, body=None):
+        answer = self.http.request(method, path, content=json.dumps(body).encode())
+        assert answer.is_success, f"aws_faults: {answer.status_code} {answer.text}"
+        return answer
+
+    # What tests ask of the stand-in itself is not broken.
+
+    def client(self, service):
+        return self.aws.client(service)
+
+    def table_bytes(self, table):
+        return self.aws.table_bytes(table)
+
+    def requests(self):
+        return self.calls()
+
+    def stop(self):
+        self.http.close()
+        self.process.stop()
+
+
 class Entry:
     """One entry of the gateway, started by infra/serve. `restart` keeps its state, port and keys."""
 

@@ -57,7 +57,17 @@ pub(super) async fn call<P: Platform, B: RequestBody>(
         }
         let pick = match gateway.board.next(&mut journey.plan, now, &mut journey.entropy) {
             Next::Call(pick) => pick,
-            Next::Stop(stop) => return Err(journey.end(exchange, stop)),
+            Next::Stop(stop) => {
+                if journey.plan.last.is_none_or(Class::elsewhere)
+                    && let Some(newer) = newer(gateway, exchange, &caller, now).await
+                    && journey.joined(&newer, &call)
+                {
+                    // Another target was added a moment ago through another isolate.
+                    caller = newer;
+                    continue;
+                }
+                return Err(journey.end(exchange, stop));
+            }
         };
         if pick.after_ms > 0 {
             exchange.platform().timer(pick.after_ms).await;
@@ -75,6 +85,15 @@ pub(super) async fn call<P: Platform, B: RequestBody>(
             }
         }
     }
+}
+
+/// The caller with what the store says, if this isolate has not asked it lately. For a request that would fail.
+async fn newer<P: Platform>(gateway: &Gateway, exchange: &Exchange<P>, caller: &Caller, now_ms: u64) -> Option<Caller> {
+    let age_ms = gateway.cache.tenant(caller.tenant, caller.hash, now_ms)?.age_ms;
+    if caller.fresh || age_ms < limits::CONFIRM_FAILURE_MS {
+        return None;
+    }
+    tenancy::confirmed(gateway, exchange, caller.clone()).await.ok()
 }
 
 /// Goes to the target that was picked.

@@ -128,6 +128,11 @@ pub(super) fn may_read(caller: &Caller, model: &Model) -> bool {
         && may(caller, Action::Read, Resource::Provider(&model.provider))
 }
 
+/// Whether the caller may see a provider in lists.
+pub(super) fn may_see_provider(caller: &Caller, uuid: &str) -> bool {
+    may(caller, Action::Read, Resource::Provider(uuid))
+}
+
 /// Refuses a management call that policies do not allow. Lists leave out what may not be read by themselves.
 pub(super) fn permit(caller: &Caller, route: &Route<'_>) -> Outcome<()> {
     let rule = |verb: &Verb| if *verb == Verb::Get { Action::Read } else { Action::Write };

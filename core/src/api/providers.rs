@@ -4,11 +4,12 @@ use bytes::Bytes;
 use http::header::{HeaderValue, USER_AGENT, VARY};
 use http::{Method, Response, StatusCode};
 use serde::Serialize;
+use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
 use super::input::{Input, bad_name, fields, optional, required};
 use super::models;
-use super::policies::may;
+use super::policies::may_see_provider;
 use super::{List, Mount, json, no_content};
 use crate::credentials;
 use crate::dialect::failure::{self, constant};
@@ -17,11 +18,11 @@ use crate::error::{ErrorCode, Failure, Outcome};
 use crate::exchange::Exchange;
 use crate::gateway::Gateway;
 use crate::limits;
-use crate::model::{Action, Change, Head, ObjectName, Provider, Resource, random_uuid};
+use crate::model::{Change, CredentialRef, Head, ObjectName, Provider, TenantId, random_uuid};
 use crate::ports::{Platform, RequestBody};
 use crate::provider::{self, ProviderKind, Settings};
 use crate::secret::Credential;
-use crate::sweep;
+use crate::sweep::{self, Swept};
 use crate::tenancy::{self, Caller, no_provider};
 use crate::token;
 
@@ -30,6 +31,14 @@ struct Brief<'a> {
     uuid: &'a str,
     name: &'a str,
     r#type: &'a str,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    data_reference: Option<Resource<'a>>,
+}
+
+/// A secret of the tenant's own, as it was given.
+#[derive(Serialize)]
+struct Resource<'a> {
+    resource: &'a str,
 }
 
 #[derive(Serialize)]
@@ -41,7 +50,13 @@ struct View<'a> {
 }
 
 fn brief(provider: &Provider) -> Brief<'_> {
-    Brief { uuid: &provider.uuid, name: provider.name.as_str(), r#type: &provider.type_name }
+    let resource = provider.credential.resource.as_deref();
+    Brief {
+        uuid: &provider.uuid,
+        name: provider.name.as_str(),
+        r#type: &provider.type_name,
+        data_reference: resource.map(|resource| Resource { resource }),
+    }
 }
 
 fn view<'a>(head: &'a Head, provider: &'a Provider) -> View<'a> {
@@ -58,26 +73,76 @@ fn view<'a>(head: &'a Head, provider: &'a Provider) -> View<'a> {
 struct Draft {
     name: ObjectName,
     settings: Settings,
-    credential: Credential,
+    source: Source,
 }
 
-async fn draft<B: RequestBody>(gateway: &Gateway, kind: ProviderKind, input: Input<'_, B>) -> Outcome<Draft> {
+/// Where a provider's credential comes from.
+enum Source {
+    /// The body.
+    Given(Credential),
+    /// A secret of the tenant's own.
+    Referred(CredentialRef),
+}
+
+/// `id` is that of the credential, new each time.
+async fn draft<P: Platform, B: RequestBody>(
+    gateway: &Gateway,
+    platform: &P,
+    tenant: TenantId,
+    kind: ProviderKind,
+    id: &str,
+    input: Input<'_, B>,
+) -> Outcome<Draft> {
     let body = input.admin().await?;
     let object = fields(&body, &["name", "data", "data_reference"])?;
     let name = ObjectName::parse(&required(&object, "name")?).map_err(bad_name("name"))?;
-    if optional(&object, "data_reference").is_some() {
-        return Err(Failure::invalid(
-            "data_reference",
-            "No configured secrets manager covers this reference. Send the credential as 'data', or ask the operator \
-             to add the manager to SECRETS_MANAGERS.",
-        ));
+    let allowed = &gateway.deployment.allowed;
+    let Some(reference) = optional(&object, "data_reference") else {
+        let data = optional(&object, "data").ok_or_else(|| Failure::invalid("data", "'data' is required."))?;
+        let (settings, credential) = provider::parse_data(kind, data, allowed).map_err(|error| {
+            let code = if error.unknown { ErrorCode::UnknownField } else { ErrorCode::InvalidRequest };
+            Failure::new(code, error.message).with_param(error.param)
+        })?;
+        return Ok(Draft { name, settings, source: Source::Given(credential) });
+    };
+    let wrong = |what: &'static str| Failure::invalid("data_reference", what);
+    if optional(&object, "data").is_some() {
+        return Err(wrong("Send 'data' or 'data_reference', not both."));
     }
-    let data = optional(&object, "data").ok_or_else(|| Failure::invalid("data", "'data' is required."))?;
-    let (settings, credential) = provider::parse_data(kind, data, &gateway.deployment.allowed).map_err(|error| {
-        let code = if error.unknown { ErrorCode::UnknownField } else { ErrorCode::InvalidRequest };
-        Failure::new(code, error.message).with_param(error.param)
+    let resource = fields(reference.get().as_bytes(), &["resource"])
+        .and_then(|members| required(&members, "resource"))
+        .map_err(|_| wrong("'data_reference' must be {\"resource\": \"<ARN or CRN of a secret>\"}."))?;
+    let reference = credentials::refer(gateway, tenant, &resource, id.to_owned()).ok_or_else(|| {
+        wrong(
+            "No configured secrets manager covers this reference. Send the credential as 'data', or ask the operator to \
+             add the manager to SECRETS_MANAGERS with its account; the name of the secret must begin with the prefix of \
+             the manager and the id of the tenant.",
+        )
     })?;
-    Ok(Draft { name, settings, credential })
+    let value = credentials::referred(gateway, platform, tenant, &reference).await?;
+    let unfit = || wrong("The secret must be a JSON object as in 'data'.");
+    let data: &RawValue = serde_json::from_str(value.open()).map_err(|_| unfit())?;
+    // Which member is wrong is said by names of ours.
+    let (settings, _) = provider::parse_data(kind, data, allowed)
+        .map_err(|error| Failure::invalid("data_reference", format!("The secret cannot be used: {}", error.message)))?;
+    Ok(Draft { name, settings, source: Source::Referred(reference) })
+}
+
+/// Where the credential is from now on; one that was given is written there first.
+async fn settle<P: Platform>(
+    gateway: &Gateway,
+    exchange: &Exchange<P>,
+    caller: &Caller,
+    id: &str,
+    source: Source,
+) -> Outcome<CredentialRef> {
+    match source {
+        Source::Referred(reference) => Ok(reference),
+        Source::Given(credential) => {
+            let manager = &caller.config.head().tenant.manager;
+            credentials::keep(gateway, exchange, caller.tenant, manager, id, &credential).await
+        }
+    }
 }
 
 fn kind_of(segment: &str) -> Outcome<ProviderKind> {
@@ -96,32 +161,27 @@ pub(super) async fn create<P: Platform, B: RequestBody>(
     input: Input<'_, B>,
 ) -> Outcome<Response<Bytes>> {
     let kind = kind_of(kind)?;
-    let draft = draft(gateway, kind, input).await?;
     let platform = exchange.platform();
     let mut random = [0_u8; 16];
     platform.fill_random(&mut random);
     let uuid = random_uuid(random).to_string();
+    let draft = draft(gateway, platform, caller.tenant, kind, &uuid, input).await?;
     let head = caller.config.head();
     let mut provider = Provider {
         uuid: uuid.clone(),
         name: draft.name,
         type_name: kind.as_str().to_owned(),
         settings: draft.settings,
-        credential: crate::model::CredentialRef {
-            manager: head.tenant.manager.clone(),
-            id: uuid.clone(),
-            rest: Map::new(),
-        },
+        credential: CredentialRef::new(head.tenant.manager.clone(), uuid.clone()),
         created: platform.now_ms() / 1000,
         rest: Map::new(),
     };
     // A conflict that is known now costs no secret.
     head.apply(Change::AddProvider(provider.clone())).map_err(tenancy::conflict)?;
-    provider.credential =
-        credentials::keep(gateway, exchange, caller.tenant, &head.tenant.manager, &uuid, &draft.credential).await?;
+    provider.credential = settle(gateway, exchange, caller, &uuid, draft.source).await?;
     commit(gateway, exchange, caller, &provider, Change::AddProvider(provider.clone())).await?;
     // Housekeeping while we are here; a fault in it is none of the caller's.
-    let _ = sweep::tenant(gateway, exchange, caller.tenant).await;
+    let _ = sweep::tenant(gateway, exchange, caller.tenant, &mut Swept::default()).await;
     json(StatusCode::CREATED, &brief(&provider))
 }
 
@@ -166,15 +226,15 @@ pub(super) async fn replace<P: Platform, B: RequestBody>(
     if old.type_name != kind.as_str() {
         return Err(Failure::invalid("type", "The type of a provider cannot be changed."));
     }
-    let draft = draft(gateway, kind, input).await?;
+    let platform = exchange.platform();
     let mut random = [0_u8; 4];
-    exchange.platform().fill_random(&mut random);
+    platform.fill_random(&mut random);
     // A new id each time: the old secret stays whole until the head points to the new one.
     let id = format!("{uuid}.{:08x}", u32::from_be_bytes(random));
+    let draft = draft(gateway, platform, caller.tenant, kind, &id, input).await?;
     let mut provider = Provider { name: draft.name, settings: draft.settings, ..old.clone() };
     head.apply(Change::ReplaceProvider(provider.clone())).map_err(tenancy::conflict)?;
-    provider.credential =
-        credentials::keep(gateway, exchange, caller.tenant, &head.tenant.manager, &id, &draft.credential).await?;
+    provider.credential = settle(gateway, exchange, caller, &id, draft.source).await?;
     commit(gateway, exchange, caller, &provider, Change::ReplaceProvider(provider.clone())).await?;
     let _ = credentials::discard(gateway, exchange, caller.tenant, &old.credential).await;
     json(StatusCode::OK, &brief(&provider))
@@ -221,7 +281,7 @@ pub(super) fn list(caller: &Caller, mount: Mount, request: &http::request::Parts
     let views: Vec<View<'_>> = head
         .providers
         .iter()
-        .filter(|p| may(caller, Action::Read, Resource::Provider(&p.uuid)))
+        .filter(|p| may_see_provider(caller, &p.uuid))
         .filter(|p| name.as_ref().is_none_or(|name| p.name.as_str().eq_ignore_ascii_case(name)))
         .map(|p| view(head, p))
         .collect();

@@ -8,7 +8,7 @@ use http::{Response, StatusCode};
 use serde::Serialize;
 use serde_json::Map;
 
-use super::input::{Input, bad_name, fields, flag, optional, required, string};
+use super::input::{Input, bad_name, fields, flag, required, string};
 use super::keys;
 use super::{List, json, no_content};
 use crate::credentials;
@@ -153,7 +153,7 @@ async fn vacant<P: Platform>(
     let config = tenancy::newest(gateway, exchange, holder.tenant).await?;
     match config {
         None => {
-            clear(gateway, exchange, holder.tenant).await?;
+            clear_all(gateway, exchange, holder.tenant).await?;
             Ok(true)
         }
         // A rename that was not completed, on either side of its swap.
@@ -161,14 +161,15 @@ async fn vacant<P: Platform>(
         Some(_) if holder.active() => Ok(false),
         Some(config) if config.head().version > 1 => Ok(false),
         Some(_) => {
-            clear(gateway, exchange, holder.tenant).await?;
+            clear_all(gateway, exchange, holder.tenant).await?;
             Ok(true)
         }
     }
 }
 
-/// Removes everything of a tenant but its name: head first, so that its keys are dead at once.
-async fn clear<P: Platform>(gateway: &Gateway, exchange: &Exchange<P>, tenant: TenantId) -> Outcome<()> {
+/// Removes everything of a tenant but its name: head first, so that its keys are dead at once. Whether all is gone: a
+/// secret whose manager fails now stays for the sweep, which finds it by the tenant's name.
+async fn clear<P: Platform>(gateway: &Gateway, exchange: &Exchange<P>, tenant: TenantId) -> Outcome<bool> {
     let store = |e: crate::ports::PortError| Failure::store(&e);
     let mut references = Vec::new();
     for _ in 0..crate::limits::SWAP_TRIES {
@@ -186,14 +187,29 @@ async fn clear<P: Platform>(gateway: &Gateway, exchange: &Exchange<P>, tenant: T
         exchange.store().delete_key(tenant, hash).await.map_err(store)?;
     }
     for reference in references {
-        credentials::discard(gateway, exchange, tenant, &reference).await.map_err(store)?;
+        let _ = credentials::discard(gateway, exchange, tenant, &reference).await;
     }
-    // Secrets that no provider referred to.
+    // Secrets that no provider referred to, and those that could not be discarded.
+    let mut gone = true;
     for (id, bytes) in exchange.store().secrets(tenant).await.map_err(store)? {
         let reference = credentials::reference_of(&id, &bytes);
-        credentials::discard(gateway, exchange, tenant, &reference).await.map_err(store)?;
+        gone &= credentials::discard(gateway, exchange, tenant, &reference).await.is_ok();
     }
-    Ok(())
+    Ok(gone)
+}
+
+/// As [`clear`], for a name that is wanted by another tenant: the name must not go before the secrets.
+async fn clear_all<P: Platform>(gateway: &Gateway, exchange: &Exchange<P>, tenant: TenantId) -> Outcome<()> {
+    match clear(gateway, exchange, tenant).await? {
+        true => Ok(()),
+        false => Err(Failure::new(
+            ErrorCode::SecretsUnavailable,
+            "The former tenant of this name has credentials in a secrets manager that cannot be reached now. Try again \
+             later, or take another name.",
+        )
+        .with_param("name")
+        .retry_after(60)),
+    }
 }
 
 /// `GET /v1/tenants`: every complete tenant, the oldest first.
@@ -241,9 +257,12 @@ pub(super) async fn change<P: Platform, B: RequestBody>(
     let body = input.admin().await?;
     let object = fields(&body, &["name", "secrets_manager", "strict_parameters"])?;
     let old = &caller.config.head().tenant;
-    if optional(&object, "secrets_manager").is_some()
-        && string(&object, "secrets_manager")?.as_deref() != Some(old.manager.as_str())
-    {
+    let asked = string(&object, "secrets_manager")?;
+    // The same in another spelling is the same; so is one that the operator took away meanwhile.
+    let same = |asked: &str| {
+        asked == old.manager.as_str() || credentials::asked(gateway, asked).as_ref() == Some(&old.manager)
+    };
+    if asked.is_some_and(|asked| !same(&asked)) {
         return Err(Failure::invalid("secrets_manager", "The secrets manager of a tenant cannot be changed."));
     }
     let strict = flag(&object, "strict_parameters")?;
@@ -284,24 +303,25 @@ pub(super) async fn delete<P: Platform>(
     caller: &Caller,
 ) -> Outcome<Response<Bytes>> {
     let name = caller.config.head().tenant.name.canonical();
-    clear(gateway, exchange, caller.tenant).await?;
+    let gone = clear(gateway, exchange, caller.tenant).await?;
     let entry = exchange.store().name(&name).await.map_err(|e| Failure::store(&e))?;
-    if entry.as_deref().and_then(NameEntry::decode).is_some_and(|entry| entry.tenant == caller.tenant) {
-        exchange.store().swap_name(&name, entry, None).await.map_err(|e| Failure::store(&e))?;
+    let known = entry.as_deref().and_then(NameEntry::decode).filter(|entry| entry.tenant == caller.tenant);
+    if let Some(known) = known {
+        // By its name the sweep finds what is left; nobody sees it, and it can be wanted at once.
+        let left = (!gone).then(|| NameEntry::pending(caller.tenant, known.created, 0).encode());
+        exchange.store().swap_name(&name, entry, left).await.map_err(|e| Failure::store(&e))?;
     }
     Ok(no_content())
 }
 
 /// The manager that a tenant asks for.
 fn manager(gateway: &Gateway, asked: Option<&str>) -> Outcome<Manager> {
-    match asked {
-        None => Ok(gateway.deployment.default_manager()),
-        Some("builtin") => Ok(Manager::builtin()),
-        Some("aws") if gateway.deployment.default_manager().is_account() => Ok(Manager::account()),
-        Some(_) => Err(Failure::invalid(
+    let Some(asked) = asked else { return Ok(gateway.deployment.default_manager()) };
+    credentials::asked(gateway, asked).ok_or_else(|| {
+        Failure::invalid(
             "secrets_manager",
             "This secrets manager is not configured. Use \"builtin\", or ask the operator to add the address to \
              SECRETS_MANAGERS of the deployment.",
-        )),
-    }
+        )
+    })
 }

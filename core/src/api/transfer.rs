@@ -18,7 +18,7 @@ use crate::exchange::Exchange;
 use crate::gateway::Gateway;
 use crate::limits;
 use crate::model::record::{Members, record};
-use crate::model::{Head, KeyHash, KeyRecord, LimitScope, Policy, RateLimit, TenantId};
+use crate::model::{CredentialRef, Head, KeyHash, KeyRecord, LimitScope, Policy, RateLimit, TenantId};
 use crate::ports::{Platform, RequestBody, Store};
 use crate::provider::ProviderKind;
 use crate::secret::{Credential, seal::SealingKeys};
@@ -104,12 +104,13 @@ pub(super) async fn export<P: Platform, B: RequestBody>(
     let head = caller.config.head().clone();
     let mut credentials = Vec::new();
     if let Some(keys) = keys {
-        for provider in &head.providers {
+        // What a tenant refers to is its own, and stays where it is.
+        for provider in head.providers.iter().filter(|p| p.credential.resource.is_none()) {
             let credential = credentials::read(gateway, exchange, caller.tenant, &provider.credential).await?;
-            let mut nonce = [0_u8; 12];
-            exchange.platform().fill_random(&mut nonce);
+            let mut random = [0_u8; 44];
+            exchange.platform().fill_random(&mut random);
             let tenant = caller.tenant.to_string();
-            let sealed = keys.seal(nonce, &tenant, &provider.uuid, credential.encode().open());
+            let sealed = keys.seal(random, &tenant, &provider.uuid, credential.encode().open());
             credentials.push(SealedEntry { provider: provider.uuid.clone(), sealed });
         }
     }
@@ -147,19 +148,25 @@ pub(super) async fn import<P: Platform, B: RequestBody>(
 
     let now = exchange.platform().now_ms();
     head.version = 1;
-    head.tenant.manager = gateway.deployment.default_manager();
+    // Where this deployment has the same manager, new credentials go on to be kept there.
+    let known = gateway.deployment.managers.at(head.tenant.manager.as_str()).is_some();
+    if !known {
+        head.tenant.manager = gateway.deployment.default_manager();
+    }
     let manager = head.tenant.manager.clone();
     for provider in &mut head.providers {
         let mut random = [0_u8; 4];
         exchange.platform().fill_random(&mut random);
         let id = format!("{}.{:08x}", provider.uuid, u32::from_be_bytes(random));
-        match opened.iter().find(|(uuid, _)| *uuid == provider.uuid) {
-            Some((_, credential)) => {
-                provider.credential = credentials::keep(gateway, exchange, tenant, &manager, &id, credential).await?;
+        let referred = provider.credential.resource.take();
+        let referred = referred.and_then(|resource| credentials::refer(gateway, tenant, &resource, id.clone()));
+        provider.credential = match (opened.iter().find(|(uuid, _)| *uuid == provider.uuid), referred) {
+            (Some((_, credential)), _) => {
+                credentials::keep(gateway, exchange, tenant, &manager, &id, credential).await?
             }
-            None => provider.credential.id = id,
-        }
-        provider.credential.manager = manager.clone();
+            (None, Some(reference)) => reference,
+            (None, None) => CredentialRef::new(manager.clone(), id),
+        };
     }
     for (hash, record) in &document.keys {
         let hash = KeyHash::from_hex(hash).ok_or_else(|| wrong("'document' has a broken key entry."))?;

@@ -32,6 +32,11 @@ impl AllowedOrigins {
         Ok(Self { origins })
     }
 
+    /// Just the origin of one address that the operator wrote; nothing if it is no address.
+    pub(crate) fn of(address: &str) -> Self {
+        Self { origins: Url::parse(address).ok().as_ref().and_then(Origin::of).into_iter().collect() }
+    }
+
     /// Whether scheme, host and port of the URL are those of an entry. Compared as parsed, never by prefix.
     pub fn allows(&self, url: &Url) -> bool {
         Origin::of(url).is_some_and(|origin| self.origins.contains(&origin))

@@ -168,7 +168,7 @@ const PLAIN: &str = r#"{"apikey":"sk-canary-0123456789"}"#;
 fn sealed() -> Vec<Vec<u8>> {
     let old = SealingKeys::parse(&STANDARD.encode([8; 32]), None).ok();
     let keys = [sealing(), old].into_iter().flatten();
-    keys.map(|keys| keys.seal([9; 12], "tenant", "id", PLAIN).into_bytes()).collect()
+    keys.map(|keys| keys.seal([9; 44], "tenant", "id", PLAIN).into_bytes()).collect()
 }
 
 /// What opens is what was sealed.

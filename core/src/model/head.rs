@@ -72,6 +72,11 @@ impl Manager {
         &self.0
     }
 
+    /// A manager that the operator configured, by its address.
+    pub(crate) fn named(address: &str) -> Self {
+        Self(address.to_owned())
+    }
+
     /// Whether credentials are sealed in our own store.
     pub fn is_builtin(&self) -> bool {
         self.0 == "builtin"
@@ -88,8 +93,12 @@ impl Manager {
 pub struct CredentialRef {
     /// The manager that holds it.
     pub manager: Manager,
-    /// Its id there: a part of the record's key or of the secret's name. Never reused.
+    /// Its id: a part of the record's key or of the secret's name. Never reused.
     pub id: String,
+    /// The manager's own id of it, where that is not its name (IBM Cloud).
+    pub place: Option<String>,
+    /// The ARN or CRN of a secret of the tenant's own: it is read, and never written or deleted.
+    pub resource: Option<String>,
     /// Unknown members, kept.
     pub rest: Map<String, Value>,
 }
@@ -114,14 +123,30 @@ pub struct Provider {
 }
 
 impl CredentialRef {
+    /// A credential that is ours to write and to delete.
+    pub(crate) fn new(manager: Manager, id: String) -> Self {
+        Self { manager, id, place: None, resource: None, rest: Map::new() }
+    }
+
     fn read(value: Value) -> Option<Self> {
         let mut members = Members::of(value)?;
-        let manager = Manager(members.text("manager")?);
-        Some(Self { manager, id: members.text("id")?, rest: members.rest() })
+        Some(Self {
+            manager: Manager(members.text("manager")?),
+            id: members.text("id")?,
+            place: members.optional_text("place")?,
+            resource: members.optional_text("resource")?,
+            rest: members.rest(),
+        })
     }
 
     fn to_value(&self) -> Value {
-        record([("manager", self.manager.as_str().into()), ("id", self.id.as_str().into())], &self.rest)
+        let known = [
+            ("manager", self.manager.as_str().into()),
+            ("id", self.id.as_str().into()),
+            ("place", self.place.as_deref().into()),
+            ("resource", self.resource.as_deref().into()),
+        ];
+        record(known, &self.rest)
     }
 }
 

@@ -321,6 +321,27 @@ pub(crate) fn parse_data(
     Ok((Settings(settings), credential))
 }
 
+/// The credential in a secret of the tenant's own: a provider's `data` as JSON, in any spelling. What is no credential
+/// was read when the provider was made, and is left alone. `None` if it is no such object.
+pub(crate) fn read_credential(secret: &Secret) -> Option<Credential> {
+    let object = json::object(secret.open().as_bytes()).ok()?;
+    let mut credential = Credential::default();
+    for (name, raw) in object.iter() {
+        let plain = plain_name(name);
+        let fields = ProviderKind::ALL.iter().flat_map(|kind| kind.fields());
+        // Types spell one of them in two ways.
+        for field in fields.filter(|field| field.rule == Rule::Credential && plain_name(field.name) == plain) {
+            let value: String = serde_json::from_str(raw.get()).ok()?;
+            let fits = (1..=limits::CREDENTIAL_BYTES).contains(&value.len());
+            if !fits || !value.bytes().all(|b| b.is_ascii_graphic()) {
+                return None;
+            }
+            credential.set(field.name, Secret::new(value));
+        }
+    }
+    Some(credential)
+}
+
 /// The answer to a call of an endpoint that a provider type does not have.
 pub(crate) fn unsupported_endpoint(kind: Option<ProviderKind>, endpoint: Endpoint) -> Failure {
     let name = kind.map_or("unknown", ProviderKind::as_str);

@@ -83,8 +83,8 @@ impl Board {
     /// What to do next.
     pub(crate) fn next(&self, plan: &mut Plan, now_ms: u64, entropy: &mut Entropy) -> Next {
         let mut state = self.lock();
+        state.meet(plan, now_ms);
         if plan.tried.is_empty() {
-            state.meet(plan, now_ms);
             state.budgets.entry(plan.alias).or_default().request(now_ms);
         }
         let next = state.decide(plan, now_ms, entropy);

@@ -27,6 +27,12 @@ impl Credential {
         self.0.iter().map(|(_, secret)| secret.as_ref())
     }
 
+    /// Whether both have the same fields with the same values.
+    pub fn same(&self, other: &Self) -> bool {
+        let equal = |(name, secret): &(String, Arc<Secret>)| other.get(name).is_some_and(|o| o.matches(secret.open()));
+        self.0.len() == other.0.len() && self.0.iter().all(equal)
+    }
+
     /// The stored form: a JSON object of strings, as in a provider's `data`.
     pub fn encode(&self) -> Secret {
         let fields: Map<String, Value> =

@@ -3,6 +3,7 @@
 //! Nothing in this tree prints a value, not even into an error.
 
 mod credential;
+pub(crate) mod manager;
 pub mod seal;
 
 use std::fmt;

@@ -1,7 +1,9 @@
-//! Secrets at rest: an envelope of ChaCha20-Poly1305 under a key of the deployment.
+//! Secrets at rest: an envelope of ChaCha20-Poly1305. A value is encrypted under a data key of its own, and that key is
+//! wrapped under a key of the deployment, so that replacing the deployment's key rewrites no value.
 //!
-//! The text is `v1.<key id>.<nonce>.<ciphertext>`, the last two in base64url. Version, key id, tenant and id are
-//! bound as associated data, so that an envelope opens only in the place that it was sealed for.
+//! The text is `v2.<key id>.<nonce>.<wrapped data key>.<ciphertext>`, the last three in base64url; the nonce is that of
+//! the wrapping. Version, key id, tenant and id are bound as associated data, so that an envelope opens only in the place
+//! that it was sealed for. `v1.<key id>.<nonce>.<ciphertext>`, without a data key, is read too.
 
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
@@ -13,7 +15,14 @@ use zeroize::Zeroizing;
 
 use super::Secret;
 
-const VERSION: &str = "v1";
+/// Directly under the deployment's key.
+const V1: &str = "v1";
+/// Under a data key.
+const V2: &str = "v2";
+/// The wrapping of a data key, bound so that it cannot pass for a value.
+const V2_KEY: &str = "v2 key";
+/// A data key encrypts one value in its life, so the nonce can be the same for all.
+const ONLY: [u8; NONCE_BYTES] = [0; NONCE_BYTES];
 const KEY_BYTES: usize = 32;
 const NONCE_BYTES: usize = 12;
 
@@ -48,28 +57,72 @@ impl SealingKeys {
 
     /// Seals a value for one place.
     ///
-    /// `nonce` must be fresh random bytes: 96 random bits are safe for fewer than 2^32 envelopes under one key,
-    /// far more than a deployment ever writes.
-    pub fn seal(&self, nonce: [u8; NONCE_BYTES], tenant: &str, id: &str, plain: &str) -> String {
+    /// `random` must be fresh random bytes: a data key and the nonce of its wrapping. 96 random bits are safe for fewer
+    /// than 2^32 envelopes under one key, far more than a deployment ever writes.
+    pub fn seal(&self, random: [u8; KEY_BYTES + NONCE_BYTES], tenant: &str, id: &str, plain: &str) -> String {
+        let random = Zeroizing::new(random);
+        let (data_key, nonce) = random.split_at(KEY_BYTES);
+        let ciphertext = encrypt(data_key, &ONLY, &place([V2, "", tenant, id]), plain.as_bytes());
+        self.wrapped(data_key, nonce, tenant, id, &URL_SAFE_NO_PAD.encode(ciphertext))
+    }
+
+    fn wrapped(&self, data_key: &[u8], nonce: &[u8], tenant: &str, id: &str, ciphertext: &str) -> String {
         let key = &self.current;
-        let payload = Payload { msg: plain.as_bytes(), aad: &place(&key.id, tenant, id) };
-        #[expect(clippy::expect_used, reason = "fails only beyond 256 GiB")]
-        let ciphertext = key.cipher().encrypt(Nonce::from_slice(&nonce), payload).expect("a short text");
-        format!("{VERSION}.{}.{}.{}", key.id, URL_SAFE_NO_PAD.encode(nonce), URL_SAFE_NO_PAD.encode(ciphertext))
+        let wrapped = encrypt(key.bytes.as_slice(), nonce, &place([V2_KEY, &key.id, tenant, id]), data_key);
+        let text = |bytes: &[u8]| URL_SAFE_NO_PAD.encode(bytes);
+        [V2, &key.id, &text(nonce), &text(&wrapped), ciphertext].join(".")
     }
 
     /// Opens what [`SealingKeys::seal`] made for the same tenant and id, under the current or the previous key.
     pub fn open(&self, tenant: &str, id: &str, sealed: &str) -> Result<Secret, SealError> {
         let envelope = Envelope::parse(sealed).ok_or(SealError::Broken)?;
-        let key = self.all().find(|key| key.id == envelope.key_id).ok_or(SealError::UnknownKey)?;
-        let payload = Payload { msg: &envelope.ciphertext, aad: &place(&key.id, tenant, id) };
-        let plain = key.cipher().decrypt(Nonce::from_slice(&envelope.nonce), payload).map_err(|_| SealError::Broken)?;
+        let plain = match envelope.wrapped {
+            None => {
+                let key = self.named(envelope.key_id)?;
+                let place = place([V1, &key.id, tenant, id]);
+                decrypt(key.bytes.as_slice(), &envelope.nonce, &place, &envelope.ciphertext()?)?
+            }
+            Some(_) => {
+                let data_key = self.data_key(&envelope, tenant, id)?;
+                decrypt(&data_key, &ONLY, &place([V2, "", tenant, id]), &envelope.ciphertext()?)?
+            }
+        };
         String::from_utf8(plain).map(Secret::new).map_err(|_| SealError::Broken)
     }
 
-    /// Whether an envelope was sealed under another key than the current one and should be sealed anew.
+    /// Whether an envelope is under another key than the current one and should be renewed.
     pub fn outdated(&self, sealed: &str) -> bool {
         Envelope::parse(sealed).is_some_and(|envelope| envelope.key_id != self.current.id)
+    }
+
+    /// The same value under the current key: its data key is wrapped anew, and the ciphertext stays. `random` as for
+    /// [`SealingKeys::seal`].
+    pub fn renew(
+        &self,
+        random: [u8; KEY_BYTES + NONCE_BYTES],
+        tenant: &str,
+        id: &str,
+        sealed: &str,
+    ) -> Result<String, SealError> {
+        let envelope = Envelope::parse(sealed).ok_or(SealError::Broken)?;
+        if envelope.wrapped.is_none() {
+            return Ok(self.seal(random, tenant, id, self.open(tenant, id, sealed)?.open()));
+        }
+        let data_key = self.data_key(&envelope, tenant, id)?;
+        let (_, nonce) = random.split_at(KEY_BYTES);
+        Ok(self.wrapped(&data_key, nonce, tenant, id, envelope.ciphertext))
+    }
+
+    fn data_key(&self, envelope: &Envelope<'_>, tenant: &str, id: &str) -> Result<Zeroizing<Vec<u8>>, SealError> {
+        let key = self.named(envelope.key_id)?;
+        let wrapped = envelope.wrapped.as_deref().ok_or(SealError::Broken)?;
+        let place = place([V2_KEY, &key.id, tenant, id]);
+        let data_key = Zeroizing::new(decrypt(key.bytes.as_slice(), &envelope.nonce, &place, wrapped)?);
+        if data_key.len() == KEY_BYTES { Ok(data_key) } else { Err(SealError::Broken) }
+    }
+
+    fn named(&self, id: &str) -> Result<&SealingKey, SealError> {
+        self.all().find(|key| key.id == id).ok_or(SealError::UnknownKey)
     }
 
     /// Keys for another purpose, derived by HMAC-SHA-256: of the current sealing key first, then of the previous.
@@ -104,10 +157,6 @@ impl SealingKey {
         Ok(Self { id, bytes })
     }
 
-    fn cipher(&self) -> ChaCha20Poly1305 {
-        ChaCha20Poly1305::new(Key::from_slice(self.bytes.as_slice()))
-    }
-
     fn derive(&self, purpose: &str) -> [u8; KEY_BYTES] {
         #[expect(clippy::expect_used, reason = "HMAC takes keys of every length")]
         let mut mac = <Hmac<Sha256> as Mac>::new_from_slice(self.bytes.as_slice()).expect("any key length");
@@ -121,7 +170,9 @@ impl SealingKey {
 struct Envelope<'a> {
     key_id: &'a str,
     nonce: [u8; NONCE_BYTES],
-    ciphertext: Vec<u8>,
+    /// The data key; `None` in the first version.
+    wrapped: Option<Vec<u8>>,
+    ciphertext: &'a str,
 }
 
 impl<'a> Envelope<'a> {
@@ -129,15 +180,35 @@ impl<'a> Envelope<'a> {
         let mut parts = sealed.split('.');
         let (version, key_id) = (parts.next()?, parts.next()?);
         let nonce = URL_SAFE_NO_PAD.decode(parts.next()?).ok()?.try_into().ok()?;
-        let ciphertext = URL_SAFE_NO_PAD.decode(parts.next()?).ok()?;
-        (version == VERSION && parts.next().is_none()).then_some(Self { key_id, nonce, ciphertext })
+        let wrapped = match version {
+            V1 => None,
+            V2 => Some(URL_SAFE_NO_PAD.decode(parts.next()?).ok()?),
+            _ => return None,
+        };
+        let ciphertext = parts.next()?;
+        parts.next().is_none().then_some(Self { key_id, nonce, wrapped, ciphertext })
+    }
+
+    fn ciphertext(&self) -> Result<Vec<u8>, SealError> {
+        URL_SAFE_NO_PAD.decode(self.ciphertext).map_err(|_| SealError::Broken)
     }
 }
 
+#[expect(clippy::expect_used, reason = "fails only beyond 256 GiB")]
+fn encrypt(key: &[u8], nonce: &[u8], place: &[u8], plain: &[u8]) -> Vec<u8> {
+    let cipher = ChaCha20Poly1305::new(Key::from_slice(key));
+    cipher.encrypt(Nonce::from_slice(nonce), Payload { msg: plain, aad: place }).expect("a short text")
+}
+
+fn decrypt(key: &[u8], nonce: &[u8], place: &[u8], ciphertext: &[u8]) -> Result<Vec<u8>, SealError> {
+    let cipher = ChaCha20Poly1305::new(Key::from_slice(key));
+    cipher.decrypt(Nonce::from_slice(nonce), Payload { msg: ciphertext, aad: place }).map_err(|_| SealError::Broken)
+}
+
 /// The associated data: every part with its length before it, so that no two places give the same bytes.
-fn place(key_id: &str, tenant: &str, id: &str) -> Vec<u8> {
+fn place(parts: [&str; 4]) -> Vec<u8> {
     let mut bytes = Vec::new();
-    for part in [VERSION, key_id, tenant, id] {
+    for part in parts {
         bytes.extend_from_slice(&(part.len() as u64).to_be_bytes());
         bytes.extend_from_slice(part.as_bytes());
     }
@@ -148,13 +219,13 @@ fn place(key_id: &str, tenant: &str, id: &str) -> Vec<u8> {
 mod tests {
     use super::*;
 
-    const NONCE: [u8; NONCE_BYTES] = [7; NONCE_BYTES];
+    const RANDOM: [u8; KEY_BYTES + NONCE_BYTES] = [7; KEY_BYTES + NONCE_BYTES];
 
     #[test]
     fn what_is_sealed_opens_in_its_place_alone() {
         let keys = keys(&[1]);
         for plain in ["", "k", "canary", "ключ \n\u{10ffff}", &"x".repeat(100_000)] {
-            let sealed = keys.seal(NONCE, "tenant", "id", plain);
+            let sealed = keys.seal(RANDOM, "tenant", "id", plain);
             assert!(!sealed.contains("canary"));
             assert!(sealed.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"._-".contains(&byte)));
             assert_eq!(opened(&keys, "tenant", "id", &sealed).as_deref(), Ok(plain));
@@ -175,7 +246,7 @@ mod tests {
     #[test]
     fn no_changed_byte_opens() {
         let keys = keys(&[1]);
-        let sealed = keys.seal(NONCE, "tenant", "id", "canary");
+        let sealed = keys.seal(RANDOM, "tenant", "id", "canary");
         for at in 0..sealed.len() {
             for changed in ["A", "B", "0", "f", "_", "-", ".", "=", "", "  ", "é"] {
                 let text = format!("{}{changed}{}", &sealed[..at], &sealed[at + 1..]);
@@ -185,6 +256,8 @@ mod tests {
         }
         let raw = URL_SAFE_NO_PAD.decode(sealed.rsplit('.').next().unwrap_or_default()).expect("base64");
         let head = sealed.rsplit_once('.').expect("parts").0;
+        let moved = sealed.replacen("v2.", "v1.", 1);
+        assert!(opened(&keys, "tenant", "id", &moved).is_err());
         for bit in 0..raw.len() * 8 {
             let mut flipped = raw.clone();
             flipped[bit / 8] ^= 1 << (bit % 8);
@@ -199,8 +272,8 @@ mod tests {
     #[test]
     fn keys_are_replaced_in_two_steps() {
         let (old, both, new) = (keys(&[1]), keys(&[2, 1]), keys(&[2]));
-        let before = old.seal(NONCE, "tenant", "id", "canary");
-        let after = both.seal(NONCE, "tenant", "id", "canary");
+        let before = old.seal(RANDOM, "tenant", "id", "canary");
+        let after = both.seal(RANDOM, "tenant", "id", "canary");
         assert_eq!(opened(&both, "tenant", "id", &before).as_deref(), Ok("canary"));
         assert_eq!(opened(&both, "tenant", "id", &after).as_deref(), Ok("canary"));
         assert_eq!(opened(&new, "tenant", "id", &after).as_deref(), Ok("canary"));
@@ -208,6 +281,14 @@ mod tests {
         assert_eq!(opened(&old, "tenant", "id", &after), Err(SealError::UnknownKey));
         assert!(both.outdated(&before));
         assert!(!both.outdated(&after));
+        // Wrapped anew under the new key, the value itself stays as it is; twice is as well as once.
+        let renewed = both.renew([9; 44], "tenant", "id", &before).expect("known key");
+        assert_eq!(renewed.rsplit('.').next(), before.rsplit('.').next());
+        assert!(!both.outdated(&renewed));
+        assert_eq!(opened(&new, "tenant", "id", &renewed).as_deref(), Ok("canary"));
+        assert_eq!(opened(&old, "tenant", "id", &renewed), Err(SealError::UnknownKey));
+        assert_eq!(both.renew([9; 44], "other", "id", &before), Err(SealError::Broken));
+        assert_eq!(new.renew([9; 44], "tenant", "id", &before), Err(SealError::UnknownKey));
         // The key id is bound: naming the other key does not help.
         let renamed = before.replace(&old.current.id, &new.current.id);
         assert_eq!(opened(&both, "tenant", "id", &renamed), Err(SealError::Broken));
@@ -224,11 +305,17 @@ mod tests {
 
     /// Sealed values of a running deployment must open after every update.
     #[test]
-    fn the_format_stays() {
+    fn the_formats_stay() {
         let keys = keys(&[1]);
-        let sealed = SEALED_BEFORE;
-        assert_eq!(keys.seal(NONCE, "tenant", "id", "canary"), sealed);
-        assert_eq!(opened(&keys, "tenant", "id", sealed).as_deref(), Ok("canary"));
+        assert_eq!(keys.seal(RANDOM, "tenant", "id", "canary"), SEALED_V2);
+        for sealed in [SEALED_V1, SEALED_V2] {
+            assert_eq!(opened(&keys, "tenant", "id", sealed).as_deref(), Ok("canary"));
+            assert_eq!(opened(&keys, "tenant", "di", sealed), Err(SealError::Broken));
+        }
+        let both = super::tests::keys(&[2, 1]);
+        let renewed = both.renew([9; 44], "tenant", "id", SEALED_V1).expect("known key");
+        assert!(renewed.starts_with("v2.") && !both.outdated(&renewed));
+        assert_eq!(opened(&both, "tenant", "id", &renewed).as_deref(), Ok("canary"));
     }
 
     #[test]
@@ -254,5 +341,6 @@ mod tests {
         keys.open(tenant, id, sealed).map(|secret| secret.open().to_owned())
     }
 
-    const SEALED_BEFORE: &str = "v1.d59137ed.BwcHBwcHBwcHBwcH.zzHZph-23CyhfWieYB7i0XqK0w_XdQ";
+    const SEALED_V1: &str = "v1.d59137ed.BwcHBwcHBwcHBwcH.zzHZph-23CyhfWieYB7i0XqK0w_XdQ";
+    const SEALED_V2: &str = "v2.d59137ed.BwcHBwcHBwcHBwcH.q1ewwGrIgpAyzVnI1yERNx0rDdQc5UORCs_yoo52Z0VPsz9XcEctXXr2PCmoHsop.VOVHbRISikExfEjJ6vkRjueIZoK-og";
 }

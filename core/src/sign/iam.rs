@@ -1,9 +1,7 @@
-//! IBM Cloud's exchange of an API key for a token, and when a token is renewed. Values only: bytes and times go in.
+//! IBM Cloud's exchange of an API key for a token. Values only: bytes and times go in.
 //! <https://cloud.ibm.com/docs/account?topic=account-iamtoken_from_apikey>
 //!
-//! A [`Slot`] is the place of one token. On Workers many requests share an isolate and none may wait for another one's
-//! I/O, so a slot never wakes anybody: the request that is told to fetch holds a lease, and the others look again
-//! after a while. A leader that vanishes is replaced when its lease is over.
+//! When a token is fetched and by whom is for [`crate::lease`] to say.
 
 use std::fmt::Write as _;
 
@@ -17,6 +15,7 @@ use sha2::{Digest, Sha256};
 use crate::dialect::failure::constant;
 use crate::egress::url::{self, AllowedOrigins, Refusal};
 use crate::error::{ErrorCode, Failure};
+use crate::lease::Timed;
 use crate::limits;
 use crate::secret::Secret;
 
@@ -83,16 +82,8 @@ pub(crate) fn form(apikey: &Secret) -> String {
     form
 }
 
-/// A token with its times, in milliseconds since the epoch.
-#[derive(Clone, Debug)]
-pub(crate) struct Token {
-    /// The bearer.
-    pub value: Secret,
-    /// From when on it should be renewed.
-    pub refresh_at_ms: u64,
-    /// From when on it must not be used.
-    pub expires_ms: u64,
-}
+/// A token with its times.
+pub(crate) type Token = Timed<Secret>;
 
 /// Lifetime when the answer names none, in seconds (RFC 6749 lets it; our policy).
 const UNKNOWN_LIFETIME_S: u64 = 300;
@@ -172,159 +163,6 @@ fn refused(status: StatusCode, body: &[u8]) -> Failure {
     let word = crate::json::read::<Wire<'_>>(body).and_then(|wire| wire.code);
     let word = word.filter(|word| word.len() <= 32 && word.bytes().all(|b| b.is_ascii_alphanumeric()));
     constant(code).caused_by(format!("iam status {} {}", status.as_u16(), word.unwrap_or_default()).trim_end())
-}
-
-/// The place of one token.
-#[derive(Debug, Default)]
-pub(crate) struct Slot {
-    state: State,
-    /// How many leases were given: tells a leader whether the lease is still its own.
-    leases: u64,
-    /// When a token was last thrown away because a provider refused it.
-    rejected_ms: Option<u64>,
-}
-
-#[derive(Debug, Default)]
-enum State {
-    /// There is nothing.
-    #[default]
-    Empty,
-    /// Somebody fetches; what there was before may still be good.
-    Fetching { since_ms: u64, before: Option<Token> },
-    /// Here it is. `retry_ms`: not to be renewed earlier, since that failed a moment ago.
-    Ready { token: Token, retry_ms: u64 },
-    /// Fetching failed, and is not tried again before.
-    Failed { failure: Box<Failure>, until_ms: u64 },
-}
-
-/// What a request does that needs a token.
-#[derive(Debug)]
-pub(crate) enum Plan {
-    /// Use this.
-    Use(Token),
-    /// Fetch one, then say how it went with [`Slot::done`]. `before` still serves should that fail.
-    Fetch {
-        /// To be given back.
-        lease: Lease,
-        /// A token that is due but good.
-        before: Option<Token>,
-    },
-    /// Somebody else fetches: ask again after so many milliseconds.
-    Wait(u64),
-    /// It failed a moment ago, for all who wait.
-    Fail(Box<Failure>),
-}
-
-/// The right to fetch, for a while.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Lease(u64);
-
-impl Slot {
-    /// What to do now.
-    pub(crate) fn plan(&mut self, now_ms: u64) -> Plan {
-        let before = match &self.state {
-            State::Ready { token, retry_ms } if now_ms < token.expires_ms => {
-                if now_ms < token.refresh_at_ms.max(*retry_ms) {
-                    return Plan::Use(token.clone());
-                }
-                Some(token.clone())
-            }
-            State::Fetching { since_ms, before } => {
-                // A clock that went back must not make a lease endless.
-                let held = now_ms.checked_sub(*since_ms).filter(|held| *held < limits::TOKEN_LEASE_MS);
-                let good = before.clone().filter(|token| now_ms < token.expires_ms);
-                match (held, good) {
-                    (Some(_), Some(token)) => return Plan::Use(token),
-                    (Some(held), None) => return Plan::Wait(limits::TOKEN_POLL_MS.min(limits::TOKEN_LEASE_MS - held)),
-                    (None, good) => good,
-                }
-            }
-            State::Failed { failure, until_ms } if now_ms < *until_ms => return Plan::Fail(failure.clone()),
-            State::Ready { .. } | State::Failed { .. } | State::Empty => None,
-        };
-        self.leases += 1;
-        self.state = State::Fetching { since_ms: now_ms, before: before.clone() };
-        Plan::Fetch { lease: Lease(self.leases), before }
-    }
-
-    /// How fetching went. A leader that comes too late still brings its token, if there is none that lasts longer; its
-    /// failure then is nobody's business.
-    pub(crate) fn done(&mut self, lease: Lease, outcome: &Result<Token, Failure>, now_ms: u64) {
-        let mine = lease.0 == self.leases && matches!(self.state, State::Fetching { .. });
-        match outcome {
-            Ok(token) => {
-                let known = match &self.state {
-                    State::Ready { token, .. } => token.expires_ms,
-                    State::Fetching { before, .. } if !mine => before.as_ref().map_or(0, |token| token.expires_ms),
-                    State::Fetching { .. } | State::Empty | State::Failed { .. } => 0,
-                };
-                if token.expires_ms > known {
-                    self.state = State::Ready { token: token.clone(), retry_ms: 0 };
-                }
-            }
-            Err(failure) if mine => {
-                let before = match std::mem::take(&mut self.state) {
-                    State::Fetching { before, .. } => before.filter(|token| now_ms < token.expires_ms),
-                    State::Empty | State::Ready { .. } | State::Failed { .. } => None,
-                };
-                self.state = match before {
-                    Some(token) => State::Ready { token, retry_ms: now_ms + limits::TOKEN_RENEW_AGAIN_MS },
-                    None => {
-                        let rejected = failure.code == ErrorCode::UpstreamAuthFailed;
-                        let pause = if rejected { limits::TOKEN_REJECTED_MS } else { limits::TOKEN_FAILED_MS };
-                        State::Failed { failure: Box::new(failure.clone()), until_ms: now_ms + pause }
-                    }
-                };
-            }
-            Err(_) => {}
-        }
-    }
-
-    /// The leader was dropped before it came to an end.
-    pub(crate) fn abandon(&mut self, lease: Lease) {
-        if lease.0 != self.leases {
-            return;
-        }
-        if let State::Fetching { before, .. } = &mut self.state {
-            let before = before.take();
-            self.state = before.map_or(State::Empty, |token| State::Ready { token, retry_ms: 0 });
-        }
-    }
-
-    /// A provider refused a token. Only if it still is the one that is kept, it is thrown away; so of many calls that
-    /// were refused together one fetches. Whether there is, or can be, another one: if tokens are refused again and
-    /// again, the key is to blame and not they.
-    pub(crate) fn reject(&mut self, refused: &Secret, now_ms: u64) -> bool {
-        let is_refused = |token: &Token| token.value.matches(refused.open());
-        match &mut self.state {
-            State::Ready { token, .. } if is_refused(token) => {
-                let again = self.rejected_ms.and_then(|at| now_ms.checked_sub(at));
-                if again.is_some_and(|ms| ms < limits::TOKEN_REJECT_AGAIN_MS) {
-                    return false;
-                }
-                self.rejected_ms = Some(now_ms);
-                self.state = State::Empty;
-            }
-            State::Fetching { before, .. } => {
-                before.take_if(|token| is_refused(token));
-            }
-            State::Ready { .. } | State::Empty | State::Failed { .. } => {}
-        }
-        true
-    }
-
-    /// Until when it is worth keeping, in milliseconds since the epoch.
-    pub(crate) fn kept_until_ms(&self) -> u64 {
-        match &self.state {
-            State::Empty => 0,
-            State::Ready { token, .. } => token.expires_ms,
-            State::Fetching { since_ms, before } => {
-                let lease = since_ms.saturating_add(limits::TOKEN_LEASE_MS);
-                before.as_ref().map_or(lease, |token| token.expires_ms.max(lease))
-            }
-            State::Failed { until_ms, .. } => *until_ms,
-        }
-    }
 }
 
 #[cfg(test)]

@@ -1,7 +1,7 @@
-//! AWS Signature Version 4 in headers: what a request to Bedrock needs of it and no more.
+//! AWS Signature Version 4 in headers: what requests to Bedrock and Secrets Manager need of it and no more.
 //!
-//! Of the headers just those that botocore signs count: `content-type`, `host`, `x-amz-date`, and `accept` and
-//! `x-amz-security-token` where they are sent. Whatever a proxy or an HTTP client may change stays unsigned. The
+//! Of the headers just those that botocore signs count: `content-type`, `host`, `x-amz-date`, and `accept`,
+//! `x-amz-security-token` and `x-amz-target` where they are sent. Whatever a proxy or an HTTP client may change stays unsigned. The
 //! canonical path is the path as it is sent, encoded once more, as for every service but S3.
 //! <https://docs.aws.amazon.com/IAM/latest/UserGuide/reference_sigv-create-signed-request.html>
 
@@ -31,6 +31,8 @@ pub(crate) struct Signer<'a> {
 const ALGORITHM: &str = "AWS4-HMAC-SHA256";
 const DATE: HeaderName = HeaderName::from_static("x-amz-date");
 const TOKEN: HeaderName = HeaderName::from_static("x-amz-security-token");
+/// The header that names the action of a JSON service.
+pub(crate) const TARGET: &str = "x-amz-target";
 
 /// Everything but letters, digits and `-._~` (RFC 3986 unreserved) is encoded.
 const PARAMETER: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'.').remove(b'_').remove(b'~');
@@ -67,6 +69,7 @@ impl Signer<'_> {
             ("host", Some(host(uri)?)),
             ("x-amz-date", Some(time.as_str())),
             ("x-amz-security-token", self.session_token),
+            (TARGET, headers.get(TARGET).and_then(|value| value.to_str().ok())),
         ];
         for (name, value) in signed {
             let Some(value) = value else { continue };

@@ -1,4 +1,4 @@
-//! A store in memory, linearizable, with a switch that makes it fail.
+//! A store in memory, linearizable, that fails as a test asks.
 
 use std::collections::{BTreeMap, HashMap};
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
@@ -6,6 +6,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
 
+use super::faults::Faults;
 use crate::model::{KeyHash, TenantId};
 use crate::ports::{Fault, HeadRecord, HeadState, Loaded, PortError, Store, Swap};
 
@@ -15,6 +16,20 @@ pub struct MemoryStore {
     state: Mutex<State>,
     down: AtomicBool,
     calls: AtomicU32,
+    faults: Faults,
+}
+
+/// The kinds of records.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Record {
+    /// Heads.
+    Heads,
+    /// Keys.
+    Keys,
+    /// Sealed credentials and markers.
+    Secrets,
+    /// Names of tenants.
+    Names,
 }
 
 #[derive(Default)]
@@ -36,6 +51,30 @@ impl MemoryStore {
         self.calls.load(Ordering::SeqCst)
     }
 
+    /// What goes wrong with which of the next calls.
+    pub fn faults(&self) -> &Faults {
+        &self.faults
+    }
+
+    /// Replaces every record by `bytes`: heads, keys, secrets and names, where the test says so.
+    pub fn spoil(&self, what: Record, bytes: &'static [u8]) {
+        let mut state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let spoilt = Bytes::from_static(bytes);
+        match what {
+            Record::Heads => state.heads.values_mut().for_each(|head| head.bytes = spoilt.clone()),
+            Record::Keys => state.keys.values_mut().flat_map(BTreeMap::values_mut).for_each(|key| *key = spoilt.clone()),
+            Record::Secrets => {
+                state.secrets.values_mut().flat_map(BTreeMap::values_mut).for_each(|secret| *secret = spoilt.clone());
+            }
+            Record::Names => state.names.values_mut().for_each(|name| *name = spoilt.clone()),
+        }
+    }
+
+    /// How many secret records there are, of all tenants.
+    pub fn secret_records(&self) -> usize {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner).secrets.values().map(BTreeMap::len).sum()
+    }
+
     /// Everything stored, as text, to search for what must not be there.
     pub fn dump(&self) -> String {
         let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
@@ -51,6 +90,7 @@ impl MemoryStore {
         if self.down.load(Ordering::SeqCst) {
             return Err(PortError::new(operation, Fault::Unavailable, "down"));
         }
+        self.faults.before(operation)?;
         Ok(self.state.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
@@ -76,12 +116,12 @@ impl Store for MemoryStore {
             Some(head) => state.heads.insert(tenant, head),
             None => state.heads.remove(&tenant),
         };
-        Ok(Swap::Done)
+        self.faults.after("store.swap").map(|()| Swap::Done)
     }
 
     async fn put_key(&self, tenant: TenantId, key: KeyHash, record: Bytes) -> Result<(), PortError> {
         self.open("store.put_key")?.keys.entry(tenant).or_default().insert(*key.as_bytes(), record);
-        Ok(())
+        self.faults.after("store.put_key")
     }
     async fn delete_key(&self, tenant: TenantId, key: KeyHash) -> Result<bool, PortError> {
         let mut state = self.open("store.delete_key")?;
@@ -95,7 +135,7 @@ impl Store for MemoryStore {
 
     async fn put_secret(&self, tenant: TenantId, id: &str, record: Bytes) -> Result<(), PortError> {
         self.open("store.put_secret")?.secrets.entry(tenant).or_default().insert(id.to_owned(), record);
-        Ok(())
+        self.faults.after("store.put_secret")
     }
     async fn secret(&self, tenant: TenantId, id: &str) -> Result<Option<Bytes>, PortError> {
         Ok(self.open("store.secret")?.secrets.get(&tenant).and_then(|secrets| secrets.get(id).cloned()))
@@ -124,7 +164,7 @@ impl Store for MemoryStore {
             Some(entry) => state.names.insert(name.to_owned(), entry),
             None => state.names.remove(name),
         };
-        Ok(true)
+        self.faults.after("store.swap_name").map(|()| true)
     }
     async fn names(&self) -> Result<Vec<(String, Bytes)>, PortError> {
         Ok(self.open("store.names")?.names.iter().map(|(name, entry)| (name.clone(), entry.clone())).collect())

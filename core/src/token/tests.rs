@@ -6,6 +6,7 @@ use serde_json::json;
 
 use super::*;
 use crate::deployment::{DefaultManager, Deployment};
+use crate::lease::Plan;
 use crate::ports::HttpError;
 use crate::testing::{Answer, Chunk, World};
 

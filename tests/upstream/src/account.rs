@@ -14,6 +14,7 @@ use tokio::sync::Notify;
 
 use crate::{
     http::Head,
+    secrets::Secret,
     step::{Hang, Settings, Step},
 };
 
@@ -47,6 +48,8 @@ struct State {
     cached: HashSet<u64>,
     /// Tokens that were issued, with the time in milliseconds at which they end.
     tokens: HashMap<String, u64>,
+    /// Secrets of a secrets manager.
+    secrets: Vec<Secret>,
     /// Steps of the calls for tokens.
     token_script: VecDeque<Step>,
     generation: u64,
@@ -136,6 +139,11 @@ impl Account {
 
     pub(crate) fn issue_token(&self, token: &str, ends_ms: u64) {
         lock(&self.state).tokens.insert(token.to_owned(), ends_ms);
+    }
+
+    /// Looks at the secrets that are kept here, or changes them.
+    pub(crate) fn secrets<R>(&self, act: impl FnOnce(&mut Vec<Secret>) -> R) -> R {
+        act(&mut lock(&self.state).secrets)
     }
 
     /// When a token ends, if it was issued here.

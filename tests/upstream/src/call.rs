@@ -41,7 +41,7 @@ pub(crate) async fn exchange(
 async fn answered(conn: &mut Conn, head: &Head, account: &Account, ticket: Ticket, name: &str, path: &str) -> bool {
     let provider = Provider::of(&account.settings(), head, path);
     let violations = headers::violations(head, provider, path);
-    let token = provider == Provider::Watsonx && path == watsonx::TOKEN_PATH;
+    let token = matches!(provider, Provider::Watsonx | Provider::SecretsManager) && path == watsonx::TOKEN_PATH;
     account.update(ticket, |call| call.violations.clone_from(&violations));
 
     if account.hangs_at_accept(token) {

@@ -21,6 +21,7 @@ mod mind;
 mod nim;
 mod openai;
 mod provider;
+mod secrets;
 mod send;
 mod serve;
 mod shape;

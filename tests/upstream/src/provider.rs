@@ -7,7 +7,7 @@ use crate::{
     anthropic, azure, bedrock, cerebras,
     dialect::{Ask, Checked, Problem},
     http::Head,
-    nim, openai,
+    nim, openai, secrets,
     step::Settings,
     watsonx,
 };
@@ -26,6 +26,8 @@ pub(crate) enum Provider {
     Watsonx,
     Cerebras,
     Nim,
+    /// No provider of models: IBM Cloud Secrets Manager.
+    SecretsManager,
 }
 
 impl Provider {
@@ -38,6 +40,7 @@ impl Provider {
             _ if path.starts_with("/model/") => Self::Bedrock,
             _ if path.starts_with("/ml/v1/") => Self::Watsonx,
             _ if path.starts_with("/openai/") => Self::Azure,
+            _ if path.starts_with("/api/v2/") => Self::SecretsManager,
             _ if path.starts_with("/v1/models") && head.value("anthropic-version").is_some() => Self::Anthropic,
             _ => Self::OpenAi,
         };
@@ -47,7 +50,7 @@ impl Provider {
     /// The credential of a request: a key, a token or the id of an access key.
     pub(crate) fn key(self, head: &Head) -> Option<&str> {
         match self {
-            Self::OpenAi | Self::Cerebras | Self::Nim | Self::Watsonx => bearer(head),
+            Self::OpenAi | Self::Cerebras | Self::Nim | Self::Watsonx | Self::SecretsManager => bearer(head),
             Self::Azure => head.value("api-key").filter(|key| !key.is_empty()).or_else(|| bearer(head)),
             Self::Anthropic => head.value("x-api-key").filter(|key| !key.is_empty()).or_else(|| bearer(head)),
             Self::Bedrock => bearer(head).or_else(|| bedrock::access_key(head)),
@@ -57,7 +60,7 @@ impl Provider {
     /// Headers that belong to this provider and to no other.
     pub(crate) fn headers(self) -> &'static [&'static str] {
         match self {
-            Self::OpenAi | Self::Cerebras | Self::Nim | Self::Watsonx => &[],
+            Self::OpenAi | Self::Cerebras | Self::Nim | Self::Watsonx | Self::SecretsManager => &[],
             Self::Azure => &["api-key"],
             Self::Anthropic => &["x-api-key", "anthropic-version", "anthropic-beta"],
             Self::Bedrock => &["x-amz-date", "x-amz-security-token", "x-amz-content-sha256"],
@@ -74,7 +77,10 @@ impl Provider {
                 &["byProvider", "byCustomizationType", "byInferenceType", "byOutputModality"]
             }
             Self::Anthropic | Self::Bedrock => &[],
-            Self::Watsonx if path == watsonx::TOKEN_PATH => &[],
+            Self::Watsonx | Self::SecretsManager if path == watsonx::TOKEN_PATH => &[],
+            Self::SecretsManager => {
+                &["limit", "offset", "sort", "search", "groups", "secret_types", "match_all_labels"]
+            }
             Self::Watsonx => &["version", "limit", "start", "filters", "project_id", "space_id"],
         }
     }
@@ -82,7 +88,7 @@ impl Provider {
     /// The content type of a request body.
     pub(crate) fn content_type(self, path: &str) -> &'static str {
         match self {
-            Self::Watsonx if path == watsonx::TOKEN_PATH => "application/x-www-form-urlencoded",
+            Self::Watsonx | Self::SecretsManager if path == watsonx::TOKEN_PATH => "application/x-www-form-urlencoded",
             _ => "application/json",
         }
     }
@@ -97,6 +103,7 @@ impl Provider {
             Self::Watsonx => watsonx::check(ask),
             Self::Cerebras => cerebras::check(ask),
             Self::Nim => nim::check(ask),
+            Self::SecretsManager => secrets::check(ask),
         }
     }
 
@@ -110,6 +117,7 @@ impl Provider {
             Self::Watsonx => watsonx::error(ask, problem),
             Self::Cerebras => cerebras::error(problem),
             Self::Nim => nim::error(problem),
+            Self::SecretsManager => secrets::error(ask, problem),
         }
     }
 }

@@ -13,7 +13,9 @@ use crate::gateway::Gateway;
 use crate::limits;
 use crate::ports::Platform;
 use crate::provider::{self, Endpoint};
-use crate::route::{self, Algorithm, AliasId, Candidate, Class, Entropy, Out, Pick, Plan, Size, Stop, class_of};
+use crate::route::{
+    self, Algorithm, AliasId, Candidate, Class, Entropy, Out, Pick, Plan, Size, Stop, TargetId, class_of,
+};
 use crate::tenancy::Caller;
 
 /// Which target answered, or was called last, at which attempt, and why.
@@ -113,6 +115,21 @@ impl Journey {
             attempts: 0,
             trail: String::new(),
         })
+    }
+
+    /// Takes over the targets of a newer configuration; whether there is one that was not known.
+    pub(super) fn joined(&mut self, caller: &Caller, call: &Call<'_>) -> bool {
+        let Ok(known) = known(caller, call) else { return false };
+        let ids: Vec<TargetId> = self.plan.candidates.iter().map(|candidate| candidate.id).collect();
+        if !known.iter().any(|target| !ids.contains(&target.id)) {
+            return false;
+        }
+        let was = |at: &usize| ids.get(*at).copied();
+        let now = |id| known.iter().position(|target| target.id == id);
+        self.plan.tried = self.plan.tried.iter().filter_map(was).filter_map(now).collect();
+        self.plan.candidates = known.iter().map(|target| candidate(target, call)).collect();
+        self.models = known.iter().map(|target| target.at).collect();
+        true
     }
 
     /// The target of a candidate.

@@ -311,6 +311,33 @@ fn explain_tells_where_a_chat_would_go_and_calls_nobody() {
 }
 
 #[test]
+fn a_target_that_was_added_elsewhere_takes_over_at_once() {
+    let bench = Bench::over(&[json!({})]);
+    bench.script([error(200, OK)]);
+    bench.ask(json!({}), &[]);
+    let here = bench.fresh();
+    here.script([error(200, OK)]);
+    here.ask(json!({}), &[]);
+    let data = json!({"apikey": SK, "base_url": "https://p9.example/v1"});
+    let (_, provider) = bench.admin("POST", "/v1/providers/openai", json!({"name": "p9", "data": data}));
+    let path = format!("/v1/providers/{}/models", provider["uuid"].as_str().unwrap());
+    assert_eq!(bench.admin("POST", &path, json!({"id": "gpt-4o", "alias": "fast"})).0, 201);
+    bench.world.take_log();
+    bench.world.pass(1000);
+    here.script([error(401, "{}"), error(200, OK)]);
+    let seen = here.ask(json!({}), &[]);
+    assert_eq!((seen.status, seen.called.as_slice()), (200, ["p0".to_owned(), "p9".to_owned()].as_slice()));
+    // Nobody new: one question a second, however many fail.
+    for _ in 0..3 {
+        let before = here.world.store().calls();
+        here.script((0..2).map(|_| error(400, "{}")));
+        here.ask(json!({}), &[]);
+        assert_eq!(here.world.store().calls() - before, 0);
+        here.world.http().take_sent();
+    }
+}
+
+#[test]
 fn weights_and_priorities_have_bounds_and_are_kept() {
     let bench = Bench::new();
     let path = format!("/v1/providers/{}/models", bench.provider);

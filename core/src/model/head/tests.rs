@@ -17,7 +17,7 @@ fn provider(uuid: &str, name: &str) -> Provider {
         name: ObjectName::parse(name).unwrap(),
         type_name: "openai".into(),
         settings: Settings::default(),
-        credential: CredentialRef { manager: Manager::builtin(), id: format!("{uuid}.1"), rest: Map::new() },
+        credential: CredentialRef::new(Manager::builtin(), format!("{uuid}.1")),
         created: 2,
         rest: Map::new(),
     }

@@ -4,6 +4,7 @@ use std::path::Path;
 use serde_json::{Value, json};
 
 use super::*;
+use crate::lease::{Lease, Plan, Slot};
 
 const T0: u64 = 1_760_000_000_000;
 

@@ -181,7 +181,8 @@ impl TenantObject {
             .filter_map(|(id, record)| Some((String::from_utf8(id.into()).ok()?, record)))
             .collect();
         let head = self.head()?;
-        let orphans = gateway_core::sweep::orphans(head.as_ref().map(|head| head.bytes.as_ref()), &secrets, now_ms());
+        let orphans =
+            gateway_core::sweep::sealed_orphans(head.as_ref().map(|head| head.bytes.as_ref()), &secrets, now_ms());
         for id in &orphans {
             self.tables.query(DELETE_SECRET, &[Column::Text(id)])?;
         }

@@ -5,7 +5,7 @@
 mod chat;
 mod generation;
 mod shapes;
-mod token;
+pub(crate) mod token;
 
 use serde_json::{Map, Value, json};
 

@@ -17,7 +17,7 @@ const GRANT: &str = "urn:ibm:params:oauth:grant-type:apikey";
 const SECONDS: u64 = 3600;
 
 /// Checks the form of an exchange.
-pub(super) fn check<'a>(ask: &'a Ask<'a>) -> Checked<'a> {
+pub(crate) fn check<'a>(ask: &'a Ask<'a>) -> Checked<'a> {
     if ask.method() != "POST" {
         return Err(ask.refuse(Problem::of(405, "Method not allowed").code("BXNIM0404E"), true));
     }
@@ -40,7 +40,7 @@ pub(super) fn check<'a>(ask: &'a Ask<'a>) -> Checked<'a> {
 }
 
 /// Refuses a call without a token that was issued here and is still alive.
-pub(super) fn known(ask: &Ask<'_>) -> Result<(), Box<Refused>> {
+pub(crate) fn known(ask: &Ask<'_>) -> Result<(), Box<Refused>> {
     let now = account::unix_ms();
     let (code, message) = match ask.key().map(|token| ask.account.token_ends(token)) {
         Some(Some(end)) if now < end => return Ok(()),
@@ -52,7 +52,7 @@ pub(super) fn known(ask: &Ask<'_>) -> Result<(), Box<Refused>> {
 }
 
 /// An error of the identity service.
-pub(super) fn error(problem: Problem<'_>) -> Answer {
+pub(crate) fn error(problem: Problem<'_>) -> Answer {
     let Problem { status, message, code, .. } = problem;
     let (usual, said) = match status {
         400..=499 => ("BXNIM0415E", "Provided API key could not be found."),
