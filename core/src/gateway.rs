@@ -9,6 +9,7 @@ use http::{Method, Request, Response, StatusCode};
 use crate::api::{self, Route};
 use crate::body::Body;
 use crate::cache::Cache;
+use crate::deferred::Backlog;
 use crate::deployment::Deployment;
 use crate::error::{ErrorCode, Failure, Outcome};
 use crate::exchange::Exchange;
@@ -22,6 +23,7 @@ pub struct Gateway {
     pub(crate) deployment: Deployment,
     pub(crate) cache: Cache,
     pub(crate) board: Arc<Board>,
+    pub(crate) backlog: Backlog,
 }
 
 /// The header that carries our request id.
@@ -38,7 +40,7 @@ pub(crate) enum Reply<P: Platform> {
 impl Gateway {
     /// A gateway that remembers nothing yet.
     pub fn new(deployment: Deployment) -> Self {
-        Self { deployment, cache: Cache::default(), board: Arc::default() }
+        Self { deployment, cache: Cache::default(), board: Arc::default(), backlog: Backlog::default() }
     }
 
     /// Answers one request. Never fails: every fault is an answer in OpenAI's shape.

@@ -12,6 +12,7 @@ mod cache;
 mod chat;
 mod config;
 mod credentials;
+mod deferred;
 mod deployment;
 mod dialect;
 pub mod egress;
@@ -41,7 +42,9 @@ mod tenancy;
 pub mod testing;
 mod token;
 
+pub use account::{Row, roll_up};
 pub use body::{Body, Live};
+pub use deferred::Deferred;
 pub use deployment::{DefaultManager, Deployment, DeploymentError};
 pub use error::ErrorCode;
 pub use gateway::{Gateway, failure};

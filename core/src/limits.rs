@@ -166,3 +166,38 @@ pub const MANAGER_MS: u64 = 4_000;
 pub const CREDENTIAL_WAIT_MS: u64 = 20_000;
 /// Largest answer of a secrets manager, in bytes: a secret of AWS has 64 KiB at most, of IBM 1 MiB in whole.
 pub const MANAGER_ANSWER_BYTES: usize = 1 << 20;
+
+/// Books that the usage of one tenant is spread over.
+pub const BOOKS: u8 = 4;
+/// Rows of the ledger that wait in one isolate or process for their store; more are told to the log and lost.
+pub const BACKLOG_ROWS: usize = 10_000;
+/// Rows that are written to the ledger in one call.
+pub const LEDGER_WRITE_ROWS: usize = 100;
+/// Age at which a row that is written counts as late: its minute may be rolled up already, in milliseconds.
+pub const LATE_MS: u64 = 60_000;
+/// After the end of a minute, when it is rolled up, in milliseconds. More than twice [`LATE_MS`]: clocks differ.
+pub const SETTLED_MS: u64 = 150_000;
+/// Age at which a row that could not be written is given up, in milliseconds: its minute could not be summed up anew.
+pub const LATEST_MS: u64 = 24 * 3_600_000;
+/// From writing a row to rolling it up, in milliseconds.
+pub const ROLL_MS: u64 = SETTLED_MS + 60_000;
+/// How often a book without new rows is looked at for entries that have ended, in milliseconds.
+pub const IDLE_BOOK_MS: u64 = 7 * 86_400_000;
+/// Entries of a book that are read in one call.
+pub const LEDGER_PAGE: usize = 1_000;
+/// Minutes with usage that one run rolls up in a book.
+pub const ROLLED_MINUTES: u32 = 500;
+/// Largest record of sums, in bytes.
+pub const SUMS_BYTES: usize = 200 << 10;
+/// How long rows are kept, in milliseconds.
+pub const ROWS_KEPT_MS: u64 = 35 * 86_400_000;
+/// How long sums of minutes are kept, in milliseconds.
+pub const MINUTES_KEPT_MS: u64 = 3 * 86_400_000;
+/// How long sums of hours are kept, in milliseconds.
+pub const HOURS_KEPT_MS: u64 = 35 * 86_400_000;
+/// How long sums of days are kept, in milliseconds.
+pub const DAYS_KEPT_MS: u64 = 400 * 86_400_000;
+/// Buckets in one page of usage.
+pub const USAGE_BUCKETS: u64 = 100;
+/// Results in one page of usage.
+pub const USAGE_RESULTS: usize = 10_000;

@@ -3,8 +3,12 @@
 //! Ports carry bytes and never decide: every record is encoded and judged in core. The traits use plain
 //! `async fn` and ask for no `Send`; whether a future is `Send` is proven where a [`Platform`] is concrete.
 
+mod ledger;
+
 use bytes::Bytes;
 
+pub use self::ledger::{Book, Entry, Kind, Ledger, Place};
+use crate::deferred::Deferred;
 use crate::model::{KeyHash, TenantId};
 use crate::secret::Secret;
 
@@ -14,6 +18,8 @@ pub trait Platform: Clone + Unpin + 'static {
     type Store: Store;
     /// The cloud's own secrets manager; [`NoManager`] where there is none.
     type Manager: SecretManager;
+    /// Where usage is written down.
+    type Ledger: Ledger;
     /// The outgoing HTTP client.
     type Http: HttpClient;
     /// A future that is ready after the time asked for.
@@ -23,6 +29,8 @@ pub trait Platform: Clone + Unpin + 'static {
     fn store(&self) -> &Self::Store;
     /// The secrets manager of the deployment's own cloud account.
     fn manager(&self) -> &Self::Manager;
+    /// The usage ledger.
+    fn ledger(&self) -> &Self::Ledger;
     /// The outgoing HTTP client. Only `egress.rs` may call it.
     fn http(&self) -> &Self::Http;
     /// Milliseconds since the Unix epoch.
@@ -33,6 +41,8 @@ pub trait Platform: Clone + Unpin + 'static {
     fn fill_random(&self, bytes: &mut [u8]);
     /// Takes one finished line (JSON, without a line break). The adapter filters by level and writes it.
     fn log(&self, level: Level, line: &str);
+    /// Takes work that no client waits for, to be given to [`crate::Gateway::carry_out`] soon. Returns at once.
+    fn defer(&self, work: Deferred);
     /// When the runtime will end this request, in milliseconds since the epoch (Lambda), if it will.
     fn deadline_ms(&self) -> Option<u64> {
         None

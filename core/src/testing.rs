@@ -2,6 +2,7 @@
 
 mod faults;
 mod http;
+mod ledger;
 mod manager;
 mod store;
 
@@ -13,8 +14,10 @@ use std::task::{Context, Poll, Waker};
 
 pub use self::faults::{Faults, Mishap};
 pub use self::http::{Answer, Chunk, ScriptedBody, ScriptedHttp, Sent};
+pub use self::ledger::MemoryLedger;
 pub use self::manager::MemoryManager;
 pub use self::store::{MemoryStore, Record};
+use crate::deferred::Deferred;
 use crate::ports::{Level, Platform};
 
 /// A platform whose time, randomness and neighbours a test controls.
@@ -24,6 +27,8 @@ pub struct World(Arc<Inner>);
 #[derive(Default)]
 struct Inner {
     store: MemoryStore,
+    ledger: MemoryLedger,
+    deferred: Mutex<Vec<Deferred>>,
     http: ScriptedHttp,
     manager: MemoryManager,
     now_ms: AtomicU64,
@@ -49,6 +54,11 @@ impl World {
     pub fn take_log(&self) -> Vec<String> {
         let mut lines = self.0.lines.lock().unwrap_or_else(PoisonError::into_inner);
         lines.drain(..).map(|(_, line)| line).collect()
+    }
+
+    /// What was deferred so far, emptied; for [`crate::Gateway::carry_out`].
+    pub fn take_deferred(&self) -> Vec<Deferred> {
+        std::mem::take(&mut *self.0.deferred.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Runs a future to its end; whenever it waits, time jumps to the next timer.
@@ -110,12 +120,19 @@ impl Future for VirtualTimer {
 
 impl Platform for World {
     type Store = MemoryStore;
+    type Ledger = MemoryLedger;
     type Manager = MemoryManager;
     type Http = ScriptedHttp;
     type Timer = VirtualTimer;
 
     fn store(&self) -> &MemoryStore {
         &self.0.store
+    }
+    fn ledger(&self) -> &MemoryLedger {
+        &self.0.ledger
+    }
+    fn defer(&self, work: Deferred) {
+        self.0.deferred.lock().unwrap_or_else(PoisonError::into_inner).push(work);
     }
     fn manager(&self) -> &MemoryManager {
         &self.0.manager

@@ -36,6 +36,12 @@ export class TenantObject {
   }
 }
 
+export class UsageObject {
+  constructor(state, env) {
+    return new built.UsageObject(state, around(env));
+  }
+}
+
 async function control(request, env, pathname) {
   if (request.method === 'PUT') {
     faults = await request.json();
@@ -56,7 +62,7 @@ function trap(name) {
 }
 
 function around(env) {
-  return { ...env, CONFIG: slowNamespace(env.CONFIG), TENANT: brokenObjects(env.TENANT) };
+  return { ...env, CONFIG: slowNamespace(env.CONFIG), TENANT: brokenObjects(env.TENANT), USAGE: brokenObjects(env.USAGE) };
 }
 
 function slowNamespace(namespace) {

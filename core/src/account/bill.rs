@@ -4,8 +4,9 @@
 
 use std::sync::Arc;
 
-use crate::account::Usage;
+use crate::account::{Row, Usage};
 use crate::config::Config;
+use crate::deferred::Deferred;
 use crate::error::ErrorCode;
 use crate::line::{JsonLine, level_name};
 use crate::model::{KeyRecord, TenantId};
@@ -16,8 +17,7 @@ use crate::route::{Class, Seen, Ticket, Turn};
 /// The account of one attempt.
 pub(crate) struct Bill<P: Platform> {
     platform: P,
-    ticket: Option<Ticket>,
-    facts: Facts,
+    open: Option<(Ticket, Facts)>,
     /// What is known so far, for the case that nobody closes it.
     pub(crate) so_far: Closing,
 }
@@ -77,17 +77,15 @@ impl Closing {
 impl<P: Platform> Bill<P> {
     /// Opens a bill.
     pub(crate) const fn open(platform: P, ticket: Ticket, facts: Facts) -> Self {
-        Self { platform, ticket: Some(ticket), facts, so_far: Closing::of(Class::Cancelled) }
+        Self { platform, open: Some((ticket, facts)), so_far: Closing::of(Class::Cancelled) }
     }
 
     /// The first content has come.
     pub(crate) fn content(&mut self) {
-        if self.facts.first_content_ms.is_some() {
-            return;
-        }
-        let now = self.platform.now_ms();
-        self.facts.first_content_ms = Some(now.saturating_sub(self.facts.began_ms));
-        if let Some(ticket) = &mut self.ticket {
+        let Some((ticket, facts)) = &mut self.open else { return };
+        if facts.first_content_ms.is_none() {
+            let now = self.platform.now_ms();
+            facts.first_content_ms = Some(now.saturating_sub(facts.began_ms));
             ticket.content(now);
         }
     }
@@ -98,34 +96,15 @@ impl<P: Platform> Bill<P> {
     }
 
     fn settle(&mut self) {
-        let Some(ticket) = self.ticket.take() else { return };
+        let Some((ticket, facts)) = self.open.take() else { return };
+        let now = self.platform.now_ms();
         let Closing { class, wait_ms, usage, .. } = self.so_far;
         let cached = usage.and_then(|usage| usage.cache_read_tokens).is_some_and(|tokens| tokens > 0);
-        let turn = ticket.end(Seen { class, wait_ms, cached }, self.platform.now_ms());
+        let turn = ticket.end(Seen { class, wait_ms, cached }, now);
         if let Some(turn) = turn {
-            self.tell(turn);
+            tell(&self.platform, &facts, turn);
         }
-    }
-}
-
-impl<P: Platform> Bill<P> {
-    /// Logs that a target is let alone, or back (fault matrix U42: once for each change).
-    fn tell(&self, turn: Turn) {
-        let Some(model) = self.facts.config.head().models.get(self.facts.at) else { return };
-        let mut line = JsonLine::new();
-        let (level, event, ms) = match turn {
-            Turn::Ejected(ms) => (Level::Warn, "target_ejected", Some(ms)),
-            Turn::Restored => (Level::Info, "target_restored", None),
-        };
-        line.put("level", &level_name(level).into());
-        line.put("time_ms", &self.platform.now_ms().into());
-        line.put("event", &event.into());
-        line.put("request_id", &self.facts.request_id.as_str().into());
-        line.put("tenant", &Some(&self.facts.tenant).into());
-        line.put("provider", &model.provider.as_str().into());
-        line.put("model", &model.uuid.as_str().into());
-        line.put("for_ms", &ms.into());
-        self.platform.log(level, &line.finish());
+        self.platform.defer(Deferred::Row(Box::new(Row::new(facts, self.so_far, now))));
     }
 }
 
@@ -133,4 +112,23 @@ impl<P: Platform> Drop for Bill<P> {
     fn drop(&mut self) {
         self.settle();
     }
+}
+
+/// Logs that a target is let alone, or back (fault matrix U42: once for each change).
+fn tell<P: Platform>(platform: &P, facts: &Facts, turn: Turn) {
+    let Some(model) = facts.config.head().models.get(facts.at) else { return };
+    let mut line = JsonLine::new();
+    let (level, event, ms) = match turn {
+        Turn::Ejected(ms) => (Level::Warn, "target_ejected", Some(ms)),
+        Turn::Restored => (Level::Info, "target_restored", None),
+    };
+    line.put("level", &level_name(level).into());
+    line.put("time_ms", &platform.now_ms().into());
+    line.put("event", &event.into());
+    line.put("request_id", &facts.request_id.as_str().into());
+    line.put("tenant", &Some(&facts.tenant).into());
+    line.put("provider", &model.provider.as_str().into());
+    line.put("model", &model.uuid.as_str().into());
+    line.put("for_ms", &ms.into());
+    platform.log(level, &line.finish());
 }

@@ -1,10 +1,13 @@
 //! What a call used, and the one place where it is settled.
 
 mod bill;
+mod ledger;
 
 use serde::Deserialize;
 
 pub(crate) use self::bill::{Bill, Closing, Facts};
+pub(crate) use self::ledger::{Counter, Dimension, Filed, Group, OPERATOR, Sums, Tally, read, roll};
+pub use self::ledger::{Row, roll::roll_up};
 
 /// Tokens of one call, as the provider reported them. Totals include their classes.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -12,6 +12,7 @@ mod router;
 mod tenant;
 pub(crate) mod token;
 mod transfer;
+mod usage;
 
 use bytes::Bytes;
 use http::Response;
@@ -26,7 +27,7 @@ use crate::model::Scope;
 use crate::ports::{Platform, RequestBody};
 use crate::tenancy::{self, Identity};
 
-pub(crate) use router::{Found, Mount, Route, Verb, route};
+pub(crate) use router::{Found, Mount, Route, Verb, Whose, route};
 
 /// Dispatches an authenticated request.
 pub(crate) async fn serve<P: Platform, B: RequestBody>(
@@ -70,6 +71,7 @@ pub(crate) async fn serve<P: Platform, B: RequestBody>(
     match route {
         Route::Models(mount) => return models::list(&caller, *mount).map(Reply::Full),
         Route::Model(Verb::Get, name) => return models::get(&caller, name).map(Reply::Full),
+        Route::Usage(Whose::Key) => return usage::get(exchange, &caller, Whose::Key, head).await.map(Reply::Full),
         _ => {}
     }
     caller.require(Scope::Admin)?;
@@ -107,6 +109,7 @@ pub(crate) async fn serve<P: Platform, B: RequestBody>(
         Route::Policies(_) => policies::list(&caller),
         Route::Policy(Verb::Delete, uuid) => policies::delete(gateway, exchange, &caller, uuid).await,
         Route::Policy(_, uuid) => policies::get(&caller, uuid),
+        Route::Usage(whose) => usage::get(exchange, &caller, *whose, head).await,
         Route::Health
         | Route::Ready
         | Route::Token

@@ -140,7 +140,7 @@ pub(super) fn permit(caller: &Caller, route: &Route<'_>) -> Outcome<()> {
         Route::Tenant(verb) | Route::Keys(verb) | Route::RateLimits(verb) | Route::RateLimit(verb, _) => {
             (rule(verb), Resource::Tenant)
         }
-        Route::ExportTenant => (Action::Read, Resource::Tenant),
+        Route::ExportTenant | Route::Usage(_) => (Action::Read, Resource::Tenant),
         Route::Key(_) => (Action::Write, Resource::Tenant),
         Route::Policies(verb) | Route::Policy(verb, _) => (rule(verb), Resource::Policies),
         Route::CreateProvider(_) => (Action::Write, Resource::Provider("")),

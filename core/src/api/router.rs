@@ -33,6 +33,16 @@ pub(crate) enum Route<'a> {
     Policy(Verb, &'a str),
     Data(Endpoint),
     Explain,
+    Usage(Whose),
+}
+
+/// Whose usage is asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Whose {
+    /// The tenant's.
+    Tenant,
+    /// That of the key which asks.
+    Key,
 }
 
 /// Under which of the two prefixes a route was called.
@@ -90,6 +100,8 @@ impl Route<'_> {
             Self::Policies(_) => "/v1/policies",
             Self::Policy(..) => "/v1/policies/{policy_id}",
             Self::Explain => "/v1/route/explain",
+            Self::Usage(Whose::Tenant) => "/v1/usage",
+            Self::Usage(Whose::Key) => "/v1/usage/user",
             Self::Data(Endpoint::Chat) => "/v1/chat/completions",
             Self::Data(Endpoint::Completions) => "/v1/completions",
             Self::Data(Endpoint::Embeddings) => "/v1/embeddings",
@@ -103,6 +115,9 @@ pub(crate) fn route<'a>(method: &Method, path: &'a str) -> Found<'a> {
         "/healthz" => return only(method, &[Verb::Get], "GET, HEAD", |_| Route::Health),
         "/identity/token" => return only(method, &[Verb::Post], "POST", |_| Route::Token),
         "/readyz" => return only(method, &[Verb::Get], "GET, HEAD", |_| Route::Ready),
+        // Where IBM's SDKs look for usage, and for nothing else.
+        "/ml/v1/usage" => return usage(method, Whose::Tenant),
+        "/ml/v1/usage/user" => return usage(method, Whose::Key),
         _ => {}
     }
     let (mount, rest) = match path.strip_prefix("/ml/gateway") {
@@ -171,9 +186,15 @@ pub(crate) fn route<'a>(method: &Method, path: &'a str) -> Found<'a> {
         [Some("chat"), Some("completions"), None, _] => data(method, Endpoint::Chat),
         [Some("completions"), None, ..] => data(method, Endpoint::Completions),
         [Some("embeddings"), None, ..] => data(method, Endpoint::Embeddings),
+        [Some("usage"), None, ..] => usage(method, Whose::Tenant),
+        [Some("usage"), Some("user"), None, _] => usage(method, Whose::Key),
         [Some("route"), Some("explain"), None, _] => only(method, &[Verb::Post], "POST", |_| Route::Explain),
         _ => Found::Nothing,
     }
+}
+
+fn usage<'a>(method: &Method, whose: Whose) -> Found<'a> {
+    only(method, &[Verb::Get], "GET, HEAD", |_| Route::Usage(whose))
 }
 
 fn data<'a>(method: &Method, endpoint: Endpoint) -> Found<'a> {
@@ -228,6 +249,8 @@ mod tests {
             ("POST", "completions", R::Data(Endpoint::Completions)),
             ("POST", "embeddings", R::Data(Endpoint::Embeddings)),
             ("POST", "route/explain", R::Explain),
+            ("GET", "usage", R::Usage(Whose::Tenant)),
+            ("GET", "usage/user", R::Usage(Whose::Key)),
         ] {
             let method = Method::from_bytes(method.as_bytes()).unwrap();
             for prefix in ["/v1/", "//v1/", "/ml/gateway/v1/", "/ml/gateway//v1/"] {
@@ -238,6 +261,8 @@ mod tests {
             }
         }
         assert_eq!(route(&Method::GET, "/v1/models"), Found::Route(R::Models(Mount::Plain)));
+        assert_eq!(route(&Method::GET, "/ml/v1/usage"), Found::Route(R::Usage(Whose::Tenant)));
+        assert_eq!(route(&Method::GET, "/ml/v1/usage/user"), Found::Route(R::Usage(Whose::Key)));
         assert_eq!(route(&Method::GET, "/ml/gateway/v1/models"), Found::Route(R::Models(Mount::Ibm)));
         assert_eq!(route(&Method::GET, "/ml/gateway/v1/providers"), Found::Route(R::Providers(Mount::Ibm)));
     }
@@ -269,6 +294,8 @@ mod tests {
             "/v1/healthz",
             "/v1/chat",
             "/v1/route",
+            "/v1/usage/x",
+            "/v1/usage/user/x",
             "/v1/chat/completions/x",
         ] {
             assert_eq!(route(&Method::GET, path), Found::Nothing, "{path}");

@@ -10,6 +10,9 @@ use uuid::Uuid;
 pub struct TenantId(Uuid);
 
 impl TenantId {
+    /// Nobody's.
+    pub const NIL: Self = Self(Uuid::nil());
+
     /// From 16 random bytes.
     pub fn from_random(bytes: [u8; 16]) -> Self {
         Self(random_uuid(bytes))

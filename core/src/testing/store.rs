@@ -62,7 +62,9 @@ impl MemoryStore {
         let spoilt = Bytes::from_static(bytes);
         match what {
             Record::Heads => state.heads.values_mut().for_each(|head| head.bytes = spoilt.clone()),
-            Record::Keys => state.keys.values_mut().flat_map(BTreeMap::values_mut).for_each(|key| *key = spoilt.clone()),
+            Record::Keys => {
+                state.keys.values_mut().flat_map(BTreeMap::values_mut).for_each(|key| *key = spoilt.clone())
+            }
             Record::Secrets => {
                 state.secrets.values_mut().flat_map(BTreeMap::values_mut).for_each(|secret| *secret = spoilt.clone());
             }

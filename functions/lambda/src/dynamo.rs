@@ -6,11 +6,15 @@
 //! | `TENANT#<id>` | `KEY#<hash in hex>` | `data` B |
 //! | `TENANT#<id>` | `SECRET#<id>` | `data` B |
 //! | `REGISTRY` | `NAME#<name>` | `data` B |
+//! | `USAGE#<id>#<day>#<book>` | place of a row | `data` B, `ttl` N |
+//! | `USAGE#<id>#SUMS#<book>` | place of sums | `data` B, `ttl` N |
+//! | `USAGE#<id>#SUMS#<book>` | `MARK` | `data` B: digits |
 //!
 //! `write` is the random id of the swap that wrote the head: when the answer to a conditional write is lost, it tells
 //! whether the write that won was this one.
 
 mod item;
+mod ledger;
 mod write;
 
 use std::collections::HashMap;

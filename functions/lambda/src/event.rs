@@ -21,12 +21,17 @@ pub(crate) enum Event {
     Http(Request<Bytes>),
     /// Time to clear orphaned secrets.
     Sweep,
+    /// Time to roll up usage.
+    RollUp,
 }
 
 impl Event {
     /// Reads an event; `None` if it is of no known kind.
     pub(crate) fn read(bytes: &[u8]) -> Option<Self> {
         let payload: Payload<'_> = serde_json::from_slice(bytes).ok()?;
+        if payload.gateway.as_deref() == Some("roll_up") {
+            return Some(Self::RollUp);
+        }
         if payload.gateway.as_deref() == Some("sweep") || payload.source.as_deref() == Some("aws.events") {
             return Some(Self::Sweep);
         }
@@ -181,9 +186,12 @@ mod tests {
     }
 
     #[test]
-    fn schedules_mean_a_sweep_and_unknown_events_nothing() {
+    fn schedules_mean_what_they_say_and_unknown_events_nothing() {
         for text in [r#"{"source":"aws.events","detail-type":"Scheduled Event"}"#, r#"{"gateway":"sweep"}"#] {
             assert!(matches!(Event::read(text.as_bytes()), Some(Event::Sweep)), "{text}");
+        }
+        for text in [r#"{"gateway":"roll_up"}"#, r#"{"source":"aws.events","gateway":"roll_up"}"#] {
+            assert!(matches!(Event::read(text.as_bytes()), Some(Event::RollUp)), "{text}");
         }
         for text in ["", "null", "{}", "[]", r#"{"gateway":"x"}"#, r#"{"requestContext":{"http":{"method":"a b"}}}"#] {
             assert!(Event::read(text.as_bytes()).is_none(), "{text}");

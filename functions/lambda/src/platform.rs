@@ -1,7 +1,8 @@
 //! What core gets to see of one invocation.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
+use gateway_core::Deferred;
 use gateway_core::ports::{Level, Platform};
 use gateway_native::{Log, Timer, Upstream};
 
@@ -10,10 +11,11 @@ use crate::dynamo::DynamoStore;
 use crate::secrets::AccountSecrets;
 
 /// The platform of one invocation.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(crate) struct Cloud {
     parts: Arc<Parts>,
     deadline_ms: Option<u64>,
+    later: Arc<Mutex<Vec<Deferred>>>,
 }
 
 /// What invocations share.
@@ -45,17 +47,27 @@ impl Parts {
 
 impl Cloud {
     pub(crate) fn new(parts: Arc<Parts>, deadline_ms: Option<u64>) -> Self {
-        Self { parts, deadline_ms }
+        Self { parts, deadline_ms, later: Arc::default() }
+    }
+
+    /// The work that was deferred so far, which is the caller's from now on.
+    pub(crate) fn take_deferred(&self) -> Vec<Deferred> {
+        std::mem::take(&mut *self.later.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
 
 impl Platform for Cloud {
     type Store = DynamoStore;
+    type Ledger = DynamoStore;
     type Manager = AccountSecrets;
     type Http = Upstream;
     type Timer = Timer;
 
     fn store(&self) -> &DynamoStore {
+        &self.parts.store
+    }
+
+    fn ledger(&self) -> &DynamoStore {
         &self.parts.store
     }
 
@@ -81,6 +93,10 @@ impl Platform for Cloud {
 
     fn log(&self, level: Level, line: &str) {
         self.parts.log.write(level, line);
+    }
+
+    fn defer(&self, work: Deferred) {
+        self.later.lock().unwrap_or_else(PoisonError::into_inner).push(work);
     }
 
     fn deadline_ms(&self) -> Option<u64> {

@@ -6,6 +6,7 @@
 use std::convert::Infallible;
 
 use bytes::Bytes;
+use futures_util::future::BoxFuture;
 use futures_util::{StreamExt, future, stream};
 use gateway_core::ports::Platform;
 use gateway_core::{Body, Live};
@@ -44,15 +45,20 @@ impl<P: Platform> Reply<P> {
         }
     }
 
-    /// As hyper takes it.
-    pub(crate) fn into_body(self) -> impl http_body::Body<Data = Bytes, Error = BodyError> {
-        match self {
-            Self::Whole(bytes) => Either::Left(Full::new(bytes)),
-            Self::Streamed(beginning, live) => {
-                let pieces = stream::once(future::ready(beginning)).chain(gateway_native::pieces(live));
-                Either::Right(StreamBody::new(pieces.map(|piece| Ok::<_, Infallible>(Frame::data(piece)))))
-            }
-        }
+    /// As hyper takes it. All bytes leave at once; the body's end waits for `before_end`.
+    pub(crate) fn into_body(
+        self,
+        before_end: Option<BoxFuture<'static, ()>>,
+    ) -> impl http_body::Body<Data = Bytes, Error = BodyError> {
+        let (beginning, live) = match self {
+            Self::Whole(bytes) if before_end.is_none() => return Either::Left(Full::new(bytes)),
+            Self::Whole(bytes) => (bytes, None),
+            Self::Streamed(beginning, live) => (beginning, Some(live)),
+        };
+        let pieces = stream::iter(live).flat_map(gateway_native::pieces);
+        let last = stream::iter(before_end).then(|work| work).filter_map(|()| future::ready(None));
+        let all = stream::once(future::ready(beginning)).chain(pieces).chain(last);
+        Either::Right(StreamBody::new(all.map(|piece| Ok::<_, Infallible>(Frame::data(piece)))))
     }
 }
 
@@ -75,6 +81,23 @@ mod tests {
     use http::header::{CONTENT_LENGTH, VARY};
 
     use super::*;
+
+    #[tokio::test]
+    async fn a_body_leaves_before_the_work_that_its_end_waits_for() {
+        use http_body_util::BodyExt;
+        use std::sync::atomic::{AtomicBool, Ordering};
+        static DONE: AtomicBool = AtomicBool::new(false);
+        let reply = Reply::<gateway_core::testing::World>::Whole("{}".into());
+        let work = async {
+            tokio::task::yield_now().await;
+            DONE.store(true, Ordering::SeqCst);
+        };
+        let mut body = Box::pin(reply.into_body(Some(Box::pin(work))));
+        assert_eq!(body.frame().await.unwrap().unwrap().into_data().unwrap(), "{}");
+        assert!(!DONE.load(Ordering::SeqCst));
+        assert!(body.frame().await.is_none());
+        assert!(DONE.load(Ordering::SeqCst));
+    }
 
     #[test]
     fn repeated_headers_are_joined_and_framing_is_left_out() {

@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use gateway_core::ports::Level;
+use futures_util::future::BoxFuture;
+use gateway_core::ports::{Level, Platform};
 use gateway_core::{Body, ErrorCode, Gateway};
 use gateway_native::Log;
 use tokio::sync::OnceCell;
@@ -17,7 +18,7 @@ use crate::runtime::{Answer, ApiError, Invocation, RuntimeApi};
 #[derive(Clone)]
 struct Function {
     parts: Arc<Parts>,
-    gateway: Arc<OnceCell<Gateway>>,
+    gateway: Arc<OnceCell<Arc<Gateway>>>,
     lookup: fn(&str) -> Option<String>,
 }
 
@@ -45,21 +46,38 @@ impl Function {
     async fn serve(self, api: String) -> Result<(), ApiError> {
         let mut api = RuntimeApi::new(&api)?;
         loop {
-            let invocation = api.next(Reply::<Cloud>::nothing().into_body()).await?;
-            let (answer, reply) = self.answer(&invocation).await;
+            let invocation = api.next(Reply::<Cloud>::nothing().into_body(None)).await?;
+            let platform = Cloud::new(self.parts.clone(), invocation.deadline_ms);
+            let (answer, reply) = self.answer(&invocation, &platform).await;
+            let later = (answer == Answer::Streamed).then(|| later(self.gateway.get().cloned(), platform.clone()));
             // A client that is gone, or an environment at its end: the next call tells which.
-            if let Err(error) = api.answer(&invocation.id, answer, reply.into_body()).await {
+            if let Err(error) = api.answer(&invocation.id, answer, reply.into_body(later)).await {
                 self.log(Level::Warn, "answer", &error.to_string());
             }
+            self.rest(&platform).await;
             // From the next call for an event on, the process may be frozen.
             gateway_native::exchanges_settled().await;
         }
     }
 
-    async fn answer(&self, invocation: &Invocation) -> (Answer, Reply<Cloud>) {
-        let platform = Cloud::new(self.parts.clone(), invocation.deadline_ms);
+    /// Carries out what could not be done before the answer's end, while the client has it already.
+    async fn rest(&self, platform: &Cloud) {
+        let Some(gateway) = self.gateway.get() else { return };
+        let work = platform.take_deferred();
+        if work.is_empty() && !gateway.has_backlog() {
+            return;
+        }
+        let left = platform.deadline_ms().map_or(REST_MS, |end| end.saturating_sub(platform.now_ms() + SPARE_MS));
+        gateway.carry_out(platform, work, left.min(REST_MS)).await;
+    }
+
+    async fn answer(&self, invocation: &Invocation, platform: &Cloud) -> (Answer, Reply<Cloud>) {
+        let platform = platform.clone();
         let Some(event) = Event::read(&invocation.event) else {
-            return (Answer::Error, failed("the event is neither a request of a function URL nor a sweep"));
+            return (
+                Answer::Error,
+                failed("the event is neither a request of a function URL nor known from a schedule"),
+            );
         };
         let gateway =
             self.gateway().await.inspect_err(|error| self.log(Level::Error, "configuration", &error.to_string()));
@@ -76,13 +94,20 @@ impl Function {
                 gateway.sweep(platform).await;
                 (Answer::Buffered, Reply::Whole("null".into()))
             }
-            (Event::Sweep, Err(_)) => (Answer::Error, failed("the configuration cannot be read")),
+            (Event::RollUp, Ok(gateway)) => {
+                if gateway.roll_up(platform).await {
+                    (Answer::Buffered, Reply::Whole("null".into()))
+                } else {
+                    (Answer::Error, failed("not all usage could be rolled up"))
+                }
+            }
+            (Event::Sweep | Event::RollUp, Err(_)) => (Answer::Error, failed("the configuration cannot be read")),
         }
     }
 
     /// The gateway of this process, made once; concurrent first events wait for one reading of the configuration.
-    async fn gateway(&self) -> Result<&Gateway, ConfigError> {
-        let make = || async { deploy::read(self.parts.secrets(), self.lookup).await.map(Gateway::new) };
+    async fn gateway(&self) -> Result<&Arc<Gateway>, ConfigError> {
+        let make = || async { deploy::read(self.parts.secrets(), self.lookup).await.map(Gateway::new).map(Arc::new) };
         self.gateway.get_or_try_init(make).await
     }
 
@@ -93,9 +118,25 @@ impl Function {
     }
 }
 
+/// Work that the end of an answer waits for, but not for long; nothing if there is none then.
+fn later(gateway: Option<Arc<Gateway>>, platform: Cloud) -> BoxFuture<'static, ()> {
+    Box::pin(async move {
+        let work = platform.take_deferred();
+        if let (Some(gateway), false) = (gateway, work.is_empty()) {
+            gateway.carry_out(&platform, work, BEFORE_END_MS).await;
+        }
+    })
+}
+
 fn failed(message: &str) -> Reply<Cloud> {
     let error = serde_json::json!({"errorType": "Gateway.Failed", "errorMessage": message});
     Reply::Whole(error.to_string().into())
 }
 
 const MAX_CONCURRENCY: usize = 256;
+/// How long the end of an answer waits for a failing write.
+const BEFORE_END_MS: u64 = 1_000;
+/// How long the next event waits for it.
+const REST_MS: u64 = 20_000;
+/// Time kept back before the end of the invocation.
+const SPARE_MS: u64 = 1_000;

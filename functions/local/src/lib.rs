@@ -4,6 +4,7 @@
 
 mod connection;
 mod demo;
+mod later;
 mod options;
 #[cfg(test)]
 mod panics;

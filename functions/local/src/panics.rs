@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use bytes::Bytes;
 use gateway_core::ports::{HttpClient, HttpError, Level, NoManager, Outgoing, Platform, UpstreamBody};
-use gateway_core::{Body, DefaultManager, Deployment, Gateway};
+use gateway_core::{Body, DefaultManager, Deferred, Deployment, Gateway};
 use gateway_native::{Log, Timer, Upstream, UpstreamStream};
 use http::{Request, Response};
 use http_body_util::BodyExt;
@@ -56,12 +56,17 @@ impl UpstreamBody for BrittleBody {
 
 impl Platform for Brittle {
     type Store = RedbStore;
+    type Ledger = RedbStore;
     type Manager = NoManager;
     type Http = BrittleHttp;
     type Timer = Timer;
 
     fn store(&self) -> &RedbStore {
         self.local.store()
+    }
+
+    fn ledger(&self) -> &RedbStore {
+        self.local.ledger()
     }
 
     fn manager(&self) -> &NoManager {
@@ -86,6 +91,10 @@ impl Platform for Brittle {
 
     fn log(&self, level: Level, line: &str) {
         self.local.log(level, line);
+    }
+
+    fn defer(&self, work: Deferred) {
+        self.local.defer(work);
     }
 }
 

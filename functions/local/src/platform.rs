@@ -1,28 +1,38 @@
 //! What core gets to see of this process.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
+use gateway_core::Deferred;
 use gateway_core::ports::{Level, NoManager, Platform};
 use gateway_native::{Log, Timer, Upstream};
+use tokio::sync::mpsc::{self, Receiver, Sender};
 
 use crate::store::RedbStore;
 
 /// The platform of the local entry.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub(crate) struct Local {
     parts: Arc<Parts>,
     log: Log,
 }
 
-#[derive(Debug)]
 struct Parts {
     store: RedbStore,
     upstream: Upstream,
+    later: Sender<Deferred>,
+    queue: Mutex<Option<Receiver<Deferred>>>,
 }
 
 impl Local {
     pub(crate) fn new(store: RedbStore, log: Log) -> Self {
-        Self { parts: Arc::new(Parts { store, upstream: Upstream::default() }), log }
+        let (later, queue) = mpsc::channel(QUEUE);
+        let parts = Parts { store, upstream: Upstream::default(), later, queue: Mutex::new(Some(queue)) };
+        Self { parts: Arc::new(parts), log }
+    }
+
+    /// Where deferred work arrives; the first caller gets it.
+    pub(crate) fn queue(&self) -> Option<Receiver<Deferred>> {
+        self.parts.queue.lock().unwrap_or_else(PoisonError::into_inner).take()
     }
 
     /// The same with another log.
@@ -33,11 +43,16 @@ impl Local {
 
 impl Platform for Local {
     type Store = RedbStore;
+    type Ledger = RedbStore;
     type Manager = NoManager;
     type Http = Upstream;
     type Timer = Timer;
 
     fn store(&self) -> &RedbStore {
+        &self.parts.store
+    }
+
+    fn ledger(&self) -> &RedbStore {
         &self.parts.store
     }
 
@@ -64,7 +79,16 @@ impl Platform for Local {
     fn log(&self, level: Level, line: &str) {
         self.log.write(level, line);
     }
+
+    fn defer(&self, work: Deferred) {
+        if self.parts.later.try_send(work).is_err() {
+            self.log.write(Level::Error, r#"{"level":"error","event":"deferred_work_lost"}"#);
+        }
+    }
 }
+
+/// Pieces of work that wait; thousands of requests a second fill it only while the disk stands still.
+const QUEUE: usize = 20_000;
 
 /// The handler runs on a thread pool: this compiles only while its future is `Send`.
 #[cfg(test)]

@@ -4,13 +4,16 @@ use std::fmt;
 use std::io::{self, Write};
 use std::path::Path;
 use std::sync::Arc;
+use std::time::Duration;
 
 use gateway_core::{DefaultManager, Deployment, DeploymentError, Gateway};
 use gateway_native::Log;
 use tokio::net::TcpListener;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::oneshot;
 
 use crate::demo::{self, Demo, DemoError};
+use crate::later;
 use crate::options::Options;
 use crate::platform::Local;
 use crate::server::Server;
@@ -78,6 +81,10 @@ pub async fn run(options: Options, lookup: impl Fn(&str) -> Option<String>) -> R
         None => None,
     };
     drop(tokio::spawn(sweep(server.clone())));
+    drop(tokio::spawn(later::roll_up(server.clone())));
+    let (stop_later, stopped_later) = oneshot::channel();
+    let queue = server.platform.queue();
+    let later = queue.map(|queue| tokio::spawn(later::carry_out(server.clone(), queue, stopped_later)));
     let stopped = stop_signal();
     say(&Greeting {
         url: &format!("http://{address}"),
@@ -87,8 +94,15 @@ pub async fn run(options: Options, lookup: impl Fn(&str) -> Option<String>) -> R
         demo_key: demo_key.as_deref(),
     });
     server.serve(listener, stopped).await;
+    drop(stop_later);
+    if let Some(later) = later {
+        let _ = tokio::time::timeout(LATER, later).await;
+    }
     Ok(())
 }
+
+/// For work that nobody waits for, at the end of the process.
+const LATER: Duration = Duration::from_secs(10);
 
 struct Keys {
     admin: String,

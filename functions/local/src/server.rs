@@ -62,8 +62,9 @@ impl Server {
         drop(listener);
         closing.send_replace(true);
         let drained = async { while connections.join_next().await.is_some() {} };
-        // What still runs then is dropped with the set.
         let _ = tokio::time::timeout(DRAIN, drained).await;
+        // What still runs then is dropped, and settled by that.
+        connections.shutdown().await;
     }
 
     async fn connection(self, stream: TcpStream, mut closed: watch::Receiver<bool>) {

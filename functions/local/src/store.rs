@@ -5,9 +5,13 @@
 //! * `keys`: tenant id `/` key hash in hex -> key record
 //! * `secrets`: tenant id `/` secret id -> secret record
 //! * `names`: canonical tenant name -> registry entry
+//! * `usage`: tenant id `/` book `/` place -> when the entry ends (8 bytes, big endian) and its record
+//! * `marks`: tenant id `/` book -> mark (8 bytes, big endian)
 //! * `meta`: `format` -> [`FORMAT`]
 //!
 //! Tenant ids have one length, so no key of one tenant begins like another's.
+
+mod ledger;
 
 use std::fs::File;
 use std::path::Path;
@@ -25,6 +29,8 @@ const HEADS: Table = Table::new("heads");
 const KEYS: Table = Table::new("keys");
 const SECRETS: Table = Table::new("secrets");
 const NAMES: Table = Table::new("names");
+const USAGE: Table = Table::new("usage");
+const MARKS: Table = Table::new("marks");
 const META: Table = Table::new("meta");
 
 /// Version of the layout above; a file of another one is refused.
@@ -72,7 +78,7 @@ impl RedbStore {
                 Some(_) => return Err(OpenError::Format),
                 None => drop(meta.insert("format", FORMAT)?),
             }
-            for table in [HEADS, KEYS, SECRETS, NAMES] {
+            for table in [HEADS, KEYS, SECRETS, NAMES, USAGE, MARKS] {
                 transaction.open_table(table)?;
             }
         }

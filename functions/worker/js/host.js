@@ -26,7 +26,7 @@ let wanted = []; // names of the request headers that it reads
 let bindings = null; // the deployment's env
 let serial = 0;
 let emitted = null; // what the wasm side gave out during the crossing that runs
-const calls = new Map(); // requests without an answer: id -> Call
+const calls = new Map(); // requests that are not over: id -> Call
 const pumps = new Map(); // streams that run: id -> Pump
 
 /** The wasm side names its entry points, once per instance. What an earlier instance left running is lost. */
@@ -53,7 +53,10 @@ function crash(error) {
 }
 
 function abandon() {
-  for (const call of [...calls.values()]) call.settle(null);
+  for (const call of [...calls.values()]) {
+    call.settle(null);
+    over(call.id);
+  }
   for (const pump of [...pumps.values()]) pump.break();
 }
 
@@ -62,9 +65,11 @@ addEventListener('error', ({ error }) => {
 });
 
 class Call {
-  constructor(request) {
+  constructor(request, context) {
     this.id = ++serial;
     this.request = request;
+    this.context = context;
+    this.release = null; // ends what `hold` began
     this.timer = undefined;
     this.due = Infinity;
     this.watched = false;
@@ -73,10 +78,13 @@ class Call {
     calls.set(this.id, this);
   }
 
-  /** Its timer is left alone: it ends with the request, and clearing it costs more. */
   settle(response) {
-    calls.delete(this.id);
     this.resolve(response);
+  }
+
+  /** From here on the request goes on until `over`, though its client may leave: what it used must be written down. */
+  hold() {
+    if (!this.release) this.context.waitUntil(new Promise((resolve) => (this.release = resolve)));
   }
 
   /** Cancels everything when the client leaves. */
@@ -110,9 +118,9 @@ class Call {
 }
 
 /** Takes a request: a promise of its answer. Not called from within the wasm module: a trap must have no frames of it above. */
-function accept(request, env) {
+function accept(request, env, context) {
   bindings = env;
-  const call = new Call(request);
+  const call = new Call(request, context);
   let head = `${request.method}\n${request.url}\n`;
   const { headers } = request;
   for (const name of wanted) {
@@ -127,6 +135,13 @@ function accept(request, env) {
   if (call.timer === undefined && calls.has(call.id)) call.arm();
   // A response may be made only by the request that it answers: `null` is how another one's trap ends this one.
   return call.answer.then((response) => response ?? failed());
+}
+
+/** Nothing of the call is left. Its timer is left alone: it ends with the request, and clearing it costs more. */
+function over(id) {
+  const call = calls.get(id);
+  calls.delete(id);
+  call?.release?.();
 }
 
 function failed() {
@@ -262,6 +277,7 @@ class Pump {
  */
 export function send(call, head, body) {
   const op = ++serial;
+  calls.get(call)?.hold();
   const [method, url] = head.split('\n', 2);
   const init = {
     method,
@@ -490,4 +506,4 @@ export function publish(env, key, bytes, seconds) {
 }
 
 // Functions of numbers alone would be imported once more each by the generated code, and esbuild warns of it.
-export const calling = { arm, cancel, nudge };
+export const calling = { arm, cancel, nudge, over };

@@ -2,13 +2,13 @@
 // every request a tenth of a JSON call's CPU; here it only starts the wasm module, and starts it anew after a trap.
 import Shim from './index.js';
 
-export { RegistryObject, TenantObject } from './index.js';
+export { RegistryObject, TenantObject, UsageObject } from './index.js';
 
 export default {
   fetch(request, env, context) {
     const host = globalThis.__gateway_host; // js/host.js
     if (!host.serves()) start(request, env, context);
-    return host.accept(request, env);
+    return host.accept(request, env, context);
   },
 };
 

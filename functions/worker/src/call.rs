@@ -13,11 +13,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, Wake, Waker};
 
 use bytes::Bytes;
-use gateway_core::Live;
+use gateway_core::{Deferred, Live};
 use wasm_bindgen::JsValue;
 
-use crate::host;
 use crate::platform::Edge;
+use crate::{host, isolate};
 
 thread_local! {
     static CALLS: RefCell<BTreeMap<u32, Rc<Call>>> = const { RefCell::new(BTreeMap::new()) };
@@ -32,6 +32,9 @@ pub(crate) struct Call {
     operations: RefCell<Vec<Slot>>,
     timers: RefCell<Timers>,
     live: RefCell<Option<Box<Live<Edge>>>>,
+    deferred: RefCell<Vec<Deferred>>,
+    /// The answer is given or not wanted any more; what was deferred is under way.
+    afterwards: Cell<bool>,
 }
 
 /// How an operation ended; the numbers are those of `js/host.js`.
@@ -104,6 +107,8 @@ impl Call {
             operations: RefCell::default(),
             timers: RefCell::default(),
             live: RefCell::default(),
+            deferred: RefCell::default(),
+            afterwards: Cell::new(false),
         });
         let future = make(Rc::clone(&call));
         *call.future.borrow_mut() = Some(Box::pin(future));
@@ -132,7 +137,7 @@ impl Call {
                 *slot = None;
                 drop(slot);
                 if self.live.borrow().is_none() {
-                    self.forget();
+                    self.finish();
                 }
             }
         }
@@ -183,17 +188,39 @@ impl Call {
         self.live.borrow_mut().as_mut().map(|live| work(live))
     }
 
-    /// The call is over, or its client left: everything it holds is dropped.
+    /// The answer is over, or its client left: everything that made it is dropped.
     pub(crate) fn end(&self) {
-        self.forget();
+        if self.afterwards.get() {
+            return;
+        }
         let future = self.future.try_borrow_mut().ok().and_then(|mut slot| slot.take());
         drop(future);
         let live = self.live.borrow_mut().take();
         drop(live);
+        self.finish();
+        self.run();
     }
 
-    fn forget(&self) {
-        CALLS.with_borrow_mut(|calls| calls.remove(&self.id));
+    /// Takes work for when the answer is given.
+    pub(crate) fn defer(&self, work: Deferred) {
+        self.deferred.borrow_mut().push(work);
+    }
+
+    /// Nothing is left of the answer: what was deferred is begun, or the call is over.
+    fn finish(&self) {
+        let work = self.deferred.take();
+        let call = Self::find(self.id);
+        if let (false, Some(gateway), Some(call)) = (work.is_empty(), isolate::gateway(), call) {
+            self.afterwards.set(true);
+            let carrying = async move {
+                gateway.carry_out(&Edge::new(&call), work, PATIENCE_MS).await;
+            };
+            *self.future.borrow_mut() = Some(Box::pin(carrying));
+            self.woken.due.store(true, Ordering::Relaxed);
+        } else {
+            CALLS.with_borrow_mut(|calls| calls.remove(&self.id));
+            host::over(self.id);
+        }
     }
 
     fn resume(&self, waker: Option<Waker>) {
@@ -343,6 +370,9 @@ impl Timers {
         Some(due)
     }
 }
+
+/// How long a failing write of deferred work is repeated: after an answer a request has 30 s.
+const PATIENCE_MS: u64 = 25_000;
 
 #[cfg(test)]
 mod tests {

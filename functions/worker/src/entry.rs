@@ -197,4 +197,5 @@ fn refuse(id: u32, code: ErrorCode) {
     let mut headers = String::new();
     host::write_headers(&mut headers, &head.headers);
     host::answer(id, head.status.as_u16(), &headers, &body);
+    host::over(id);
 }

@@ -14,6 +14,9 @@ extern "C" {
     pub(crate) fn answer(call: u32, status: u16, headers: &str, body: &[u8]);
     /// Answers with a stream of what `Core.push` makes of `upstream`, after `first`; `Core.wake` is called at `due`.
     pub(crate) fn stream(call: u32, status: u16, headers: &str, first: &[u8], upstream: JsValue, due: f64);
+    /// Nothing of the call is left.
+    #[wasm_bindgen(js_namespace = calling)]
+    pub(crate) fn over(call: u32);
     /// Gives bytes to the client within the crossing that runs.
     pub(crate) fn emit(bytes: &[u8]);
     /// Begins a fetch; `head` has lines of the method and the URL, then headers.

@@ -3,6 +3,7 @@
 use std::cell::Cell;
 use std::rc::Rc;
 
+use gateway_core::Deferred;
 use gateway_core::ports::{Level, NoManager, Platform};
 
 use crate::call::{Call, Timer};
@@ -28,11 +29,16 @@ impl Edge {
 
 impl Platform for Edge {
     type Store = Objects;
+    type Ledger = Objects;
     type Manager = NoManager;
     type Http = Fetch;
     type Timer = Timer;
 
     fn store(&self) -> &Objects {
+        &self.store
+    }
+
+    fn ledger(&self) -> &Objects {
         &self.store
     }
 
@@ -58,6 +64,10 @@ impl Platform for Edge {
 
     fn log(&self, level: Level, line: &str) {
         isolate::log(level, line);
+    }
+
+    fn defer(&self, work: Deferred) {
+        self.call.defer(work);
     }
 }
 

@@ -1,11 +1,13 @@
 //! The [`Store`] port: one Durable Object per tenant, one for the names, and the published copy in KV for when a
 //! tenant's object cannot be reached.
 
+mod ledger;
+
 use std::rc::Rc;
 
 use bytes::Bytes;
 use gateway_core::model::{KeyHash, TenantId};
-use gateway_core::ports::{Fault, HeadRecord, HeadState, Loaded, PortError, Store, Swap};
+use gateway_core::ports::{Book, Fault, HeadRecord, HeadState, Loaded, PortError, Store, Swap};
 
 use crate::call::{Call, Outcome};
 use crate::copy::Copy;
@@ -23,6 +25,7 @@ pub(crate) struct Objects {
 enum Object {
     Tenant(TenantId),
     Registry,
+    Usage(Book),
 }
 
 impl Objects {
@@ -59,6 +62,9 @@ impl Objects {
         let operation = match object {
             Object::Tenant(tenant) => host::ask(self.call.id(), "TENANT", &tenant.to_string(), message),
             Object::Registry => host::ask(self.call.id(), "REGISTRY", "registry", message),
+            Object::Usage(Book { tenant, number }) => {
+                host::ask(self.call.id(), "USAGE", &format!("{tenant}/{number}"), message)
+            }
         };
         let settled = self.call.operation(operation).await;
         match settled.outcome {

@@ -33,10 +33,18 @@ pub(crate) enum Verb {
     Names,
     /// -> nothing
     Ping,
+    /// `(place, ends, record)*` -> nothing
+    WriteUsage,
+    /// `after, to, most` -> `(place, record)*`
+    ScanUsage,
+    /// -> `mark?`
+    Mark,
+    /// `expected?, mark, again` -> `done`
+    MoveMark,
 }
 
 impl Verb {
-    const ALL: [Self; 13] = [
+    const ALL: [Self; 17] = [
         Self::Load,
         Self::Swap,
         Self::PutKey,
@@ -50,6 +58,10 @@ impl Verb {
         Self::SwapName,
         Self::Names,
         Self::Ping,
+        Self::WriteUsage,
+        Self::ScanUsage,
+        Self::Mark,
+        Self::MoveMark,
     ];
 
     fn from_byte(byte: u8) -> Option<Self> {
@@ -109,6 +121,11 @@ impl Fields {
     /// The first field of a message.
     pub(crate) fn verb(&mut self) -> Option<Verb> {
         Verb::from_byte(*self.bytes()?.first()?)
+    }
+
+    /// Whether nothing is left.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.0.is_empty()
     }
 
     /// What is left, as pairs.

@@ -43,6 +43,11 @@ impl Place {
         Self { pk: REGISTRY.to_owned(), sk: format!("{NAME}{name}") }
     }
 
+    /// In a partition of the ledger.
+    pub(super) fn usage(pk: String, sk: String) -> Self {
+        Self { pk, sk }
+    }
+
     pub(super) fn key(&self) -> HashMap<String, AttributeValue> {
         [("pk", &self.pk), ("sk", &self.sk)]
             .map(|(name, value)| (name.to_owned(), AttributeValue::S(value.clone())))
@@ -63,6 +68,13 @@ impl Item {
         let mut attributes = place.key();
         attributes.insert("data".to_owned(), AttributeValue::B(Blob::new(data)));
         Self(attributes)
+    }
+
+    /// A record that DynamoDB may remove from a time on, in seconds since the epoch.
+    pub(super) fn ending(place: &Place, data: &[u8], ends: u64) -> Self {
+        let mut item = Self::record(place, data);
+        item.0.insert("ttl".to_owned(), AttributeValue::N(ends.to_string()));
+        item
     }
 
     /// A head with the id of the write that puts it there.

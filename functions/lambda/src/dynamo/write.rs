@@ -132,7 +132,11 @@ impl DynamoStore {
 
     /// Writes a record whatever was there.
     pub(super) async fn put(&self, operation: &'static str, place: &Place, data: &[u8]) -> Result<(), PortError> {
-        let item = Item::record(place, data);
+        self.put_item(operation, &Item::record(place, data)).await
+    }
+
+    /// Writes an item whatever was there.
+    pub(super) async fn put_item(&self, operation: &'static str, item: &Item) -> Result<(), PortError> {
         let mut tried = 0;
         loop {
             let request = self.client().put_item().table_name(self.table.as_ref());

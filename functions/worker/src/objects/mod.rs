@@ -6,6 +6,7 @@
 pub(crate) mod publication;
 pub(crate) mod registry;
 pub(crate) mod tenant;
+pub(crate) mod usage;
 
 use bytes::Bytes;
 use js_sys::{Array, Uint8Array};

@@ -65,7 +65,14 @@ impl TenantObject {
                 let Some(tenant) = fields.text() else { return Ok(None) };
                 self.write(verb, &tenant, &mut fields)
             }
-            Verb::Name | Verb::SwapName | Verb::Names | Verb::Ping => Ok(None),
+            Verb::Name
+            | Verb::SwapName
+            | Verb::Names
+            | Verb::Ping
+            | Verb::WriteUsage
+            | Verb::ScanUsage
+            | Verb::Mark
+            | Verb::MoveMark => Ok(None),
         }
     }
 
