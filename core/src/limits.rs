@@ -24,6 +24,12 @@ pub const SUBJECT_BYTES: usize = 200;
 pub const BUCKET: u64 = 1_000_000_000_000;
 /// Longest interval of a bucket, in milliseconds: 366 days.
 pub const INTERVAL_MS: u64 = 366 * 86_400_000;
+/// Buckets of one tenant that are remembered while they are not full.
+pub const KEPT_BUCKETS: usize = 2 * RATE_LIMITS;
+/// Debits of one tenant that are known again when they are said twice.
+pub const SEEN_DEBITS: usize = 32;
+/// Of what is left in a bucket, an isolate is given at most one part in so many ahead.
+pub const SHARE_OF_LEFT: u64 = 32;
 /// Keys of one tenant.
 pub const KEYS: usize = 5_000;
 /// Characters of a tenant's, provider's or key's name.

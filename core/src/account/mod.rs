@@ -1,6 +1,7 @@
 //! What a call used, and the one place where it is settled.
 
 mod bill;
+pub mod bucket;
 mod ledger;
 
 use serde::Deserialize;
