@@ -30,6 +30,22 @@ pub const KEPT_BUCKETS: usize = 2 * RATE_LIMITS;
 pub const SEEN_DEBITS: usize = 32;
 /// Of what is left in a bucket, an isolate is given at most one part in so many ahead.
 pub const SHARE_OF_LEFT: u64 = 32;
+/// Capacity from which on an isolate may be given calls of a bucket ahead.
+pub const AHEAD_REQUESTS: u64 = 1_000;
+/// Of a bucket's capacity, an isolate is given at most one part in so many ahead.
+pub const SHARE_AHEAD: u64 = 100;
+/// Capacity from which on a bucket of tokens that is more than a quarter full is not asked for every call.
+pub const AHEAD_TOKENS: u64 = 100_000;
+/// How long calls that were given ahead are good, and how long a bucket is known to be far from empty, in milliseconds.
+pub const AHEAD_MS: u64 = 2_000;
+/// Longest time for which an isolate remembers that a bucket is empty, in milliseconds.
+pub const SHUT_MS: u64 = 1_000;
+/// What is told as the wait for a bucket that is never filled, in milliseconds.
+pub const NEVER_MS: u64 = 3_600_000;
+/// Debits that go along with one question; fewer than are known again.
+pub const DEBITS_AT_ONCE: usize = SEEN_DEBITS / 2;
+/// Debits of one tenant that wait in an isolate while its buckets cannot be reached.
+pub const OWED_DEBITS: usize = 200;
 /// Keys of one tenant.
 pub const KEYS: usize = 5_000;
 /// Characters of a tenant's, provider's or key's name.

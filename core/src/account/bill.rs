@@ -4,6 +4,7 @@
 
 use std::sync::Arc;
 
+use crate::account::limiter::Dues;
 use crate::account::{Row, Usage};
 use crate::config::Config;
 use crate::deferred::Deferred;
@@ -18,6 +19,8 @@ use crate::route::{Class, Seen, Ticket, Turn};
 pub(crate) struct Bill<P: Platform> {
     platform: P,
     open: Option<(Ticket, Facts)>,
+    /// What its tokens are taken from.
+    dues: Option<Dues>,
     /// What is known so far, for the case that nobody closes it.
     pub(crate) so_far: Closing,
 }
@@ -76,8 +79,8 @@ impl Closing {
 
 impl<P: Platform> Bill<P> {
     /// Opens a bill.
-    pub(crate) const fn open(platform: P, ticket: Ticket, facts: Facts) -> Self {
-        Self { platform, open: Some((ticket, facts)), so_far: Closing::of(Class::Cancelled) }
+    pub(crate) const fn open(platform: P, ticket: Ticket, facts: Facts, dues: Option<Dues>) -> Self {
+        Self { platform, open: Some((ticket, facts)), dues, so_far: Closing::of(Class::Cancelled) }
     }
 
     /// The first content has come.
@@ -103,6 +106,9 @@ impl<P: Platform> Bill<P> {
         let turn = ticket.end(Seen { class, wait_ms, cached }, now);
         if let Some(turn) = turn {
             tell(&self.platform, &facts, turn);
+        }
+        if let Some(dues) = self.dues.take() {
+            dues.pay(&self.platform, &self.so_far);
         }
         self.platform.defer(Deferred::Row(Box::new(Row::new(facts, self.so_far, now))));
     }

@@ -3,6 +3,7 @@
 mod bill;
 pub mod bucket;
 mod ledger;
+pub(crate) mod limiter;
 
 use serde::Deserialize;
 

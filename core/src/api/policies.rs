@@ -11,9 +11,7 @@ use crate::error::{ErrorCode, Failure, Outcome};
 use crate::exchange::Exchange;
 use crate::gateway::Gateway;
 use crate::json::Object;
-use crate::model::{
-    Action, Change, Conflict, Effect, Model, Policy, Resource, Scope, permits, random_uuid,
-};
+use crate::model::{Action, Change, Conflict, Effect, Model, Policy, Resource, Scope, permits, random_uuid};
 use crate::ports::{Platform, RequestBody};
 use crate::tenancy::{self, Caller};
 
@@ -36,7 +34,10 @@ fn draft(bytes: &[u8]) -> Outcome<Draft> {
         Failure::invalid("resource", message)
     })?;
     let subject = Some(required(&object, "subject")?).filter(|text| Policy::knows_subject(text)).ok_or_else(|| {
-        Failure::invalid("subject", "'subject' must be \"key:<id>\", \"*\" or another name, at most 200 visible ASCII characters.")
+        Failure::invalid(
+            "subject",
+            "'subject' must be \"key:<id>\", \"*\" or another name, at most 200 visible ASCII characters.",
+        )
     })?;
     Ok(Draft { action, effect, resource, subject })
 }
@@ -123,7 +124,7 @@ pub(super) fn may(caller: &Caller, action: Action, resource: Resource<'_>) -> bo
 }
 
 /// Whether the caller may call a model, and see it in lists.
-pub(super) fn may_read(caller: &Caller, model: &Model) -> bool {
+pub(in crate::api) fn may_read(caller: &Caller, model: &Model) -> bool {
     may(caller, Action::Read, Resource::Model(&model.uuid))
         && may(caller, Action::Read, Resource::Provider(&model.provider))
 }
@@ -177,6 +178,6 @@ pub(super) fn permit(caller: &Caller, route: &Route<'_>) -> Outcome<()> {
 }
 
 /// A policy stands against it.
-pub(super) fn refused() -> Failure {
+pub(in crate::api) fn refused() -> Failure {
     Failure::new(ErrorCode::PermissionDenied, "A policy of the tenant does not let this key do that.")
 }

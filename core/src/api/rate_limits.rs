@@ -93,7 +93,9 @@ fn bucket(object: &Object<'_>, name: &'static str) -> Outcome<Option<Bucket>> {
     let (capacity, amount) = (number("capacity")?, number("amount")?);
     let text = optional(&object, "duration").and_then(|raw| serde_json::from_str::<String>(raw.get()).ok());
     let bucket = text.and_then(|text| Bucket::new(capacity, amount, text));
-    bucket.map(Some).ok_or_else(|| wrong("duration", "a duration above 0 and up to 366 days, such as \"1m\" or \"1h30m\""))
+    bucket
+        .map(Some)
+        .ok_or_else(|| wrong("duration", "a duration above 0 and up to 366 days, such as \"1m\" or \"1h30m\""))
 }
 
 /// `POST /v1/rate-limits`: 201.

@@ -175,7 +175,9 @@ pub(crate) fn route<'a>(method: &Method, path: &'a str) -> Found<'a> {
         [Some("keys"), Some(id), None, _] => only(method, &[Verb::Delete], "DELETE", |_| Route::Key(id)),
         [Some("rate-limits"), None, ..] => only(method, &[Verb::Get, Verb::Post], "GET, HEAD, POST", Route::RateLimits),
         [Some("rate-limits"), Some(id), None, _] => {
-            only(method, &[Verb::Get, Verb::Put, Verb::Delete], "GET, HEAD, PUT, DELETE", |verb| Route::RateLimit(verb, id))
+            only(method, &[Verb::Get, Verb::Put, Verb::Delete], "GET, HEAD, PUT, DELETE", |verb| {
+                Route::RateLimit(verb, id)
+            })
         }
         [Some("policies"), None, ..] => {
             only(method, &[Verb::Get, Verb::Post, Verb::Delete], "GET, HEAD, POST, DELETE", Route::Policies)

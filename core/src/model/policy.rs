@@ -251,16 +251,33 @@ mod tests {
     #[test]
     fn resources_and_subjects_have_a_form() {
         let long = format!("model:{}", "a".repeat(limits::NAME_CHARS));
-        for good in ["*", "tenant", "policies", "model:*", "model:a-1", "provider:*", "load-balancer:9a6c", long.as_str()] {
+        for good in
+            ["*", "tenant", "policies", "model:*", "model:a-1", "provider:*", "load-balancer:9a6c", long.as_str()]
+        {
             assert!(Policy::knows_resource(good), "{good}");
         }
         let longer = format!("{long}a");
-        for bad in ["", "model", "model:", "model:a b", "model:a*", "model:a:b", "tenant:x", "key:a", "Model:a", longer.as_str()] {
+        for bad in [
+            "",
+            "model",
+            "model:",
+            "model:a b",
+            "model:a*",
+            "model:a:b",
+            "tenant:x",
+            "key:a",
+            "Model:a",
+            longer.as_str(),
+        ] {
             assert!(!Policy::knows_resource(bad), "{bad}");
         }
         let subject = "a".repeat(limits::SUBJECT_BYTES);
         assert!(Policy::knows_subject(&subject) && Policy::knows_subject("AccessGroupId-56c5e703-x"));
-        assert!(!Policy::knows_subject(&format!("{subject}a")) && !Policy::knows_subject("") && !Policy::knows_subject("a b"));
+        assert!(
+            !Policy::knows_subject(&format!("{subject}a"))
+                && !Policy::knows_subject("")
+                && !Policy::knows_subject("a b")
+        );
     }
 
     #[test]

@@ -80,7 +80,10 @@ fn tokens_need_one_and_are_taken_afterwards() {
     keeper.settle(7, "t", tokens, 150, 11);
     let (granted, standings) = keeper.take(&look, 12);
     assert!(!granted);
-    assert_eq!((standings[0].left, standings[0].wait_ms, standings[0].full_ms), (-50, Some(MINUTE - 2), Some(3 * MINUTE - 2)));
+    assert_eq!(
+        (standings[0].left, standings[0].wait_ms, standings[0].full_ms),
+        (-50, Some(MINUTE - 2), Some(3 * MINUTE - 2))
+    );
     assert!(keeper.take(&look, 10 + MINUTE).0);
 }
 

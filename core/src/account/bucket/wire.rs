@@ -12,7 +12,8 @@ const SCHEMA: u32 = 1;
 /// Writes a question.
 pub(crate) fn write_question(question: &Question) -> Bytes {
     let asks = question.asks.iter().map(|ask| row(&ask.name, ask.rule, &[ask.most.into()]));
-    let debits = question.debits.iter().map(|debit| row(&debit.name, debit.rule, &[debit.tokens.into(), debit.id.into()]));
+    let debits =
+        question.debits.iter().map(|debit| row(&debit.name, debit.rule, &[debit.tokens.into(), debit.id.into()]));
     let forget = if question.forget { Value::Bool(true) } else { Value::Null };
     let known = [("asks", asks.collect()), ("debits", debits.collect()), ("forget", forget)];
     record::bytes(&record(known, &Map::new()))
@@ -60,7 +61,8 @@ pub(super) fn write_record(shelf: Shelf) -> Bytes {
     let mut buckets = Map::new();
     for (name, level) in shelf.buckets {
         let Rule { capacity, amount, every_ms } = level.rule;
-        let numbers: [Value; 5] = [level.left.into(), level.since_ms.into(), capacity.into(), amount.into(), every_ms.into()];
+        let numbers: [Value; 5] =
+            [level.left.into(), level.since_ms.into(), capacity.into(), amount.into(), every_ms.into()];
         buckets.insert(name, numbers.into_iter().collect::<Value>());
     }
     let seen: Value = shelf.seen.into_iter().collect();

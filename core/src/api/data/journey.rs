@@ -4,6 +4,8 @@ use http::HeaderMap;
 use http::header::{HeaderName, HeaderValue, RETRY_AFTER};
 use serde_json::value::RawValue;
 
+use crate::account::limiter;
+use crate::api::policies;
 use crate::config::Target;
 use crate::dialect::failure::constant;
 use crate::dialect::openai_chat::Call;
@@ -92,10 +94,16 @@ impl Journey {
         let alias = AliasId::of(caller.tenant, &call.model);
         let mut seed = [0_u8; 8];
         platform.fill_random(&mut seed);
+        let now = platform.now_ms();
+        let shut = |target: &Target<'_>| gateway.limiter.shut(caller.config.head(), *target, now).map(Out::Limited);
+        let as_now = |target: &Target<'_>| {
+            let candidate = candidate(caller, target, call);
+            Candidate { out: candidate.out.or_else(|| shut(target)), ..candidate }
+        };
         Ok(Self {
             plan: Plan {
                 alias,
-                candidates: known.iter().map(|target| candidate(target, call)).collect(),
+                candidates: known.iter().map(as_now).collect(),
                 algorithm: Algorithm::default(),
                 affinity: affinity(alias, call, patience.session.as_deref()),
                 size: Size::of_bytes(call.bytes()),
@@ -105,6 +113,7 @@ impl Journey {
                 tried: Vec::new(),
                 last: None,
                 panicked: false,
+                counted: false,
             },
             entropy: Entropy::new(u64::from_le_bytes(seed)),
             calls: 0,
@@ -127,7 +136,7 @@ impl Journey {
         let was = |at: &usize| ids.get(*at).copied();
         let now = |id| known.iter().position(|target| target.id == id);
         self.plan.tried = self.plan.tried.iter().filter_map(was).filter_map(now).collect();
-        self.plan.candidates = known.iter().map(|target| candidate(target, call)).collect();
+        self.plan.candidates = known.iter().map(|target| candidate(caller, target, call)).collect();
         self.models = known.iter().map(|target| target.at).collect();
         true
     }
@@ -248,6 +257,10 @@ fn known<'a>(caller: &'a Caller, call: &Call<'_>) -> Outcome<Vec<Target<'a>>> {
         let kind = known.first().and_then(|target| target.provider.kind());
         return Err(provider::unsupported_endpoint(kind, call.endpoint));
     }
+    if !known.iter().any(|target| policies::may_read(caller, target.model)) {
+        let message = "A policy of the tenant does not let this key call this model.";
+        return Err(Failure::new(ErrorCode::PermissionDenied, message).with_param("model"));
+    }
     Ok(known)
 }
 
@@ -265,13 +278,15 @@ fn affinity(alias: AliasId, call: &Call<'_>, session: Option<&str>) -> Option<u6
     route::affinity_key(alias, named, &["tools", "messages"].map(|name| raw(name).unwrap_or_default().as_bytes()))
 }
 
-fn candidate(target: &Target<'_>, call: &Call<'_>) -> Candidate {
+fn candidate(caller: &Caller, target: &Target<'_>, call: &Call<'_>) -> Candidate {
     let out = if target.model.weight == 0 {
         Some(Out::Drained)
-    } else if serves(target, call) {
-        None
-    } else {
+    } else if !serves(target, call) {
         Some(Out::Endpoint)
+    } else if !policies::may_read(caller, target.model) {
+        Some(Out::Forbidden)
+    } else {
+        None
     };
     Candidate {
         id: target.id,
@@ -292,6 +307,16 @@ fn cooling(wait_ms: u64, overloaded: bool) -> Failure {
 
 /// No target could be called at all.
 fn nobody(candidates: &[Candidate]) -> Failure {
+    let waits = candidates.iter().filter_map(|candidate| match candidate.out {
+        Some(Out::Limited(wait_ms)) => Some(wait_ms),
+        _ => None,
+    });
+    if let Some(wait_ms) = waits.min() {
+        return limiter::limited(wait_ms);
+    }
+    if candidates.iter().any(|candidate| candidate.out == Some(Out::Forbidden)) {
+        return policies::refused().with_param("model");
+    }
     let drained = candidates.iter().any(|candidate| candidate.out == Some(Out::Drained));
     let cause = if drained { "drained" } else { "no target fits" };
     let message = "None of the model's providers takes calls now: all have weight 0.";
