@@ -36,6 +36,12 @@ export class TenantObject {
   }
 }
 
+export class LimitsObject {
+  constructor(state, env) {
+    return new built.LimitsObject(state, around(env));
+  }
+}
+
 export class UsageObject {
   constructor(state, env) {
     return new built.UsageObject(state, around(env));
@@ -62,7 +68,7 @@ function trap(name) {
 }
 
 function around(env) {
-  return { ...env, CONFIG: slowNamespace(env.CONFIG), TENANT: brokenObjects(env.TENANT), USAGE: brokenObjects(env.USAGE) };
+  return { ...env, CONFIG: slowNamespace(env.CONFIG), TENANT: brokenObjects(env.TENANT), USAGE: brokenObjects(env.USAGE), LIMITS: brokenObjects(env.LIMITS) };
 }
 
 function slowNamespace(namespace) {

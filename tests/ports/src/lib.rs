@@ -2,6 +2,7 @@
 //!
 //! A case makes its own tenants and names, so that cases and runs can share one table.
 
+mod buckets;
 mod check;
 mod keys;
 mod memory;
@@ -12,6 +13,7 @@ mod swaps;
 use gateway_core::model::{KeyHash, TenantId};
 use gateway_core::ports::Store;
 
+pub use buckets::buckets_contract;
 pub use memory::MemoryStore;
 
 /// Runs every case against `store`. Panics with the name of what does not hold.
