@@ -6,7 +6,9 @@ mod admin;
 mod bounds;
 mod failover;
 mod golden;
+mod limits;
 mod pieces;
+mod policies;
 mod streams;
 
 use base64::Engine as _;
