@@ -32,6 +32,7 @@ use crate::secret::{Credential, Secret};
 use crate::token;
 
 /// One call to one target.
+#[derive(Clone, Copy)]
 pub(crate) struct Attempt<'a> {
     /// The deployment.
     pub gateway: &'a Gateway,

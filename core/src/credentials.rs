@@ -175,7 +175,6 @@ pub(crate) async fn read<P: Platform>(
 ///
 /// # Errors
 /// As [`read`]. The refused credential is then kept: it may work again before its manager does.
-#[cfg_attr(not(test), expect(dead_code, reason = "for the place where a provider refuses a credential"))]
 pub(crate) async fn reread<P: Platform>(
     gateway: &Gateway,
     platform: &P,

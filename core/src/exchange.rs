@@ -4,7 +4,7 @@
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use crate::account::Usage;
+use crate::account::Total;
 use crate::line::{JsonLine, Member, level_name};
 use crate::model::TenantId;
 use crate::ports::{Level, Platform};
@@ -52,8 +52,8 @@ pub(crate) struct Line {
     pub first_content_ms: Option<u64>,
     /// Whether the answer is streamed.
     pub stream: bool,
-    /// What was used, as reported.
-    pub usage: Option<Usage>,
+    /// What was used, and what it costs.
+    pub total: Total,
     /// The status answered.
     pub status: u16,
     /// The error code answered, or the one a stream ended with.
@@ -163,12 +163,19 @@ impl<P: Platform> Exchange<P> {
         put("route_reason", line.route_reason.into());
         put("failed_attempts", line.failed_attempts.as_deref().into());
         put("native_finish_reason", line.native_finish.as_deref().into());
-        if let Some(usage) = line.usage {
+        if let Some(usage) = line.total.measure.usage {
             put("gen_ai.usage.input_tokens", usage.input_tokens.into());
             put("gen_ai.usage.output_tokens", usage.output_tokens.into());
             put("gen_ai.usage.cache_read.input_tokens", usage.cache_read_tokens.into());
             put("gen_ai.usage.cache_creation.input_tokens", usage.cache_write_tokens.into());
             put("gen_ai.usage.reasoning.output_tokens", usage.reasoning_tokens.into());
+            if line.total.measure.estimated {
+                put("usage_estimated", Member::Flag(true));
+            }
+        }
+        if let Some(cost) = &line.total.cost {
+            put("cost_pico_usd", cost.pico_usd.into());
+            put("price_version", (&*cost.version).into());
         }
         put("first_content_ms", line.first_content_ms.into());
         put("duration_ms", now_ms.saturating_sub(self.began_ms).into());

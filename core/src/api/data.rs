@@ -11,7 +11,7 @@ use self::journey::{Journey, Patience};
 use super::input::Input;
 use super::json_bytes;
 use crate::account::limiter::{self, Admission, Dues, Rates};
-use crate::account::{Bill, Closing, Facts};
+use crate::account::{Bill, Closing, Facts, Measure};
 use crate::attempt::{Answer, Attempt, Trace, UPSTREAM_REQUEST_ID};
 use crate::body::Live;
 use crate::config::Target;
@@ -93,7 +93,7 @@ async fn travel<P: Platform, B: RequestBody>(
             exchange.platform().timer(pick.after_ms).await;
         }
         let target = journey.target(&caller, pick.at)?;
-        let dues = match limiter::admit(gateway, exchange, &caller, target, call.bytes(), rates).await? {
+        let dues = match limiter::admit(gateway, exchange, &caller, target, rates).await? {
             Admission::Open(dues) => dues,
             Admission::Shut(wait_ms) => {
                 journey.plan.shut(pick.at, wait_ms);
@@ -145,7 +145,7 @@ async fn go<P: Platform>(
     line.failed_attempts = journey.trail();
 
     let reference = &target.provider.credential;
-    let credential = match credentials::read(gateway, exchange, caller.tenant, reference).await {
+    let mut credential = match credentials::read(gateway, exchange, caller.tenant, reference).await {
         Ok(credential) => credential,
         Err(failure) => {
             bill.close(Closing::of(class_of(&failure)));
@@ -154,6 +154,7 @@ async fn go<P: Platform>(
     };
     let platform = exchange.platform().clone();
     let id = exchange.request_id().trim_start_matches("req_").to_owned();
+    let last_resort = journey.last_resort(gateway, platform.now_ms());
     let attempt = Attempt {
         gateway,
         call,
@@ -164,10 +165,28 @@ async fn go<P: Platform>(
         begin_by_ms: journey.plan.deadline_ms,
         end_by_ms: journey.end_by_ms,
         cache_key: journey.plan.affinity,
-        last_resort: journey.last_resort(gateway, platform.now_ms()),
+        last_resort,
     };
     let mut trace = Trace::default();
-    let answer = tenancy::beside(gateway, exchange, caller, attempt.run(&platform, &mut trace)).await;
+    bill.sends();
+    let run = async {
+        let mut another = None;
+        loop {
+            let attempt = Attempt { credential: another.as_ref().unwrap_or(&credential), ..attempt };
+            let answer = attempt.run(&platform, &mut trace).await;
+            let refused = answer.as_ref().is_err_and(|failure| failure.code == ErrorCode::UpstreamAuthFailed);
+            if another.is_some() || trace.calls == 0 || !refused {
+                return (answer, another);
+            }
+            // It may have been replaced where it is kept: one more call, with another one or not at all (fault matrix U2).
+            match credentials::reread(gateway, &platform, caller.tenant, reference, &credential).await {
+                Ok(Some(found)) => another = Some(found),
+                Ok(None) | Err(_) => return (answer, None),
+            }
+        }
+    };
+    let (answer, another) = tenancy::beside(gateway, exchange, caller, run).await;
+    let refused = another.map(|another| std::mem::replace(&mut credential, another));
     journey.calls += trace.calls;
     let line = exchange.line();
     line.attempts = journey.calls;
@@ -176,18 +195,18 @@ async fn go<P: Platform>(
     let closing = Closing { calls: trace.calls, status: trace.status, ..Closing::of(Class::Success) };
     match answer {
         Ok(Answer::Whole(bytes, usage)) => {
-            exchange.line().usage = usage;
             bill.content();
-            bill.close(Closing { usage, ..closing });
+            let Measure { usage, estimated } = Measure::of_whole(usage, bill.asked(), &bytes);
+            exchange.line().total = bill.close(Closing { usage, estimated, ..closing });
             let mut response = json_bytes(StatusCode::OK, bytes);
             trace.tell(response.headers_mut());
             journey.tell(response.headers_mut());
             Ok(Reply::Full(response))
         }
         Ok(Answer::Events(bytes, usage)) => {
-            exchange.line().usage = usage;
             bill.content();
-            bill.close(Closing { usage, ..closing });
+            let Measure { usage, estimated } = Measure::of_whole(usage, bill.asked(), &bytes);
+            exchange.line().total = bill.close(Closing { usage, estimated, ..closing });
             let mut response = json_bytes(StatusCode::OK, bytes);
             let headers = response.headers_mut();
             headers.insert(CONTENT_TYPE, HeaderValue::from_static(EVENT_STREAM));
@@ -213,10 +232,8 @@ async fn go<P: Platform>(
             Ok(Reply::Live(response))
         }
         Err(mut failure) => {
-            if failure.code == ErrorCode::UpstreamAuthFailed {
-                gateway.cache.forget_credential(caller.tenant, &reference.id);
-            }
-            failure::scrub(&mut failure, credential.values().chain(&trace.tokens).map(Secret::open));
+            let known = refused.iter().flat_map(|refused| refused.values()).chain(credential.values());
+            failure::scrub(&mut failure, known.chain(&trace.tokens).map(Secret::open));
             if let Some(id) = trace.request_id {
                 failure = failure.with_header(UPSTREAM_REQUEST_ID, id);
             }
@@ -251,6 +268,8 @@ fn open<P: Platform>(
         endpoint: call.endpoint,
         stream: call.stream,
         began_ms,
+        asked: call.estimate(),
+        tariff: gateway.deployment.books.tariff(&target.provider.type_name, target.model, caller.config.head().version),
         first_content_ms: None,
     };
     Bill::open(platform, ticket, facts, dues)

@@ -5,11 +5,13 @@
 mod admin;
 mod bounds;
 mod failover;
+mod faults;
 mod golden;
 mod limits;
 mod pieces;
 mod policies;
 mod streams;
+mod usage;
 
 use base64::Engine as _;
 use bytes::Bytes;
@@ -32,21 +34,30 @@ struct Bench {
 }
 
 fn gateway() -> Gateway {
+    gateway_with(DefaultManager::Builtin)
+}
+
+fn gateway_with(manager: DefaultManager) -> Gateway {
     let sealing = base64::engine::general_purpose::STANDARD.encode([7_u8; 32]);
     let lookup = |name: &str| match name {
         "GATEWAY_ADMIN_KEY" => Some(OPERATOR.to_owned()),
         "GATEWAY_SEALING_KEY" => Some(sealing.clone()),
         _ => None,
     };
-    Gateway::new(Deployment::read(lookup, DefaultManager::Builtin).unwrap())
+    Gateway::new(Deployment::read(lookup, manager).unwrap())
 }
 
 impl Bench {
     /// With a tenant that has nothing.
     fn empty() -> Self {
+        Self::keeping(DefaultManager::Builtin)
+    }
+
+    /// The same, with credentials in that manager.
+    fn keeping(manager: DefaultManager) -> Self {
         let mut bench = Self {
             world: World::at(1_760_000_000_000),
-            gateway: gateway(),
+            gateway: gateway_with(manager),
             key: String::new(),
             provider: String::new(),
         };

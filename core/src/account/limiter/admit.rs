@@ -5,8 +5,8 @@ use std::sync::Arc;
 use http::HeaderMap;
 use http::header::{HeaderName, HeaderValue};
 
+use super::super::Usage;
 use super::super::bucket::{Debit, Rule, read_answer, write_question};
-use super::super::{Closing, Usage};
 use super::{Counts, Held, Limiter, Reading, Step, gates};
 use crate::config::Target;
 use crate::deferred::Deferred;
@@ -16,7 +16,6 @@ use crate::gateway::Gateway;
 use crate::limits;
 use crate::model::{TenantId, duration};
 use crate::ports::{Buckets, Fault, Level, Platform, PortError};
-use crate::route::Class;
 use crate::tenancy::Caller;
 
 /// What one request met of rate limits.
@@ -40,8 +39,6 @@ pub(crate) struct Dues {
     limiter: Arc<Limiter>,
     tenant: TenantId,
     buckets: Vec<(String, Rule)>,
-    /// In place of usage that the provider does not report: tokens of the request by its length.
-    estimate: u64,
 }
 
 /// Asks for leave to call a target.
@@ -54,7 +51,6 @@ pub(crate) async fn admit<P: Platform>(
     exchange: &mut Exchange<P>,
     caller: &Caller,
     target: Target<'_>,
-    request_bytes: usize,
     rates: &mut Rates,
 ) -> Outcome<Admission> {
     let head = caller.config.head();
@@ -94,8 +90,7 @@ pub(crate) async fn admit<P: Platform>(
     rates.paid = true;
     let buckets: Vec<(String, Rule)> =
         gates.into_iter().filter(|gate| gate.counts == Counts::Tokens).map(|gate| (gate.name, gate.rule)).collect();
-    let estimate = (request_bytes / BYTES_PER_TOKEN).max(1) as u64;
-    let dues = || Dues { limiter: Arc::clone(limiter), tenant, buckets, estimate };
+    let dues = || Dues { limiter: Arc::clone(limiter), tenant, buckets };
     Ok(Admission::Open((!exchange.line().unlimited).then(dues).filter(|dues| !dues.buckets.is_empty())))
 }
 
@@ -163,13 +158,8 @@ impl Limiter {
 
 impl Dues {
     /// The call is over: its tokens are owed from now on, and taken along soon.
-    pub(crate) fn pay<P: Platform>(self, platform: &P, closing: &Closing) {
-        let worked = matches!(closing.class, Class::Success | Class::Cut | Class::Cancelled) || closing.maybe_billed;
-        let tokens = match closing.usage {
-            Some(Usage { input_tokens, output_tokens, .. }) => input_tokens.saturating_add(output_tokens),
-            None if closing.calls > 0 && worked => self.estimate,
-            None => 0,
-        };
+    pub(crate) fn pay<P: Platform>(self, platform: &P, usage: &Usage) {
+        let tokens = usage.input_tokens.saturating_add(usage.output_tokens);
         if tokens == 0 {
             return;
         }
@@ -224,8 +214,6 @@ impl Rates {
 
 /// The wait in milliseconds, as OpenAI's SDKs read it.
 const RETRY_AFTER_MS: HeaderName = HeaderName::from_static("retry-after-ms");
-/// A rough measure, on the safe side for most texts.
-const BYTES_PER_TOKEN: usize = 4;
 const REQUESTS: [&str; 3] =
     ["x-ratelimit-limit-requests", "x-ratelimit-remaining-requests", "x-ratelimit-reset-requests"];
 const TOKENS: [&str; 3] = ["x-ratelimit-limit-tokens", "x-ratelimit-remaining-tokens", "x-ratelimit-reset-tokens"];

@@ -3,6 +3,7 @@
 use http::HeaderMap;
 
 use super::*;
+use crate::deployment::DefaultManager;
 use crate::ports::{HttpError, Platform};
 use crate::testing::{Answer, Chunk};
 
@@ -183,6 +184,7 @@ fn a_stream_that_fails_before_content_is_taken_over() {
     }
 }
 
+/// Fault matrix: U20.
 #[test]
 fn after_content_nobody_takes_over() {
     let bench = Bench::over(&[json!({}), json!({})]);
@@ -193,6 +195,7 @@ fn after_content_nobody_takes_over() {
     assert!(!seen.text.contains("[DONE]"));
 }
 
+/// Fault matrix: R16.
 #[test]
 fn the_body_of_a_failed_attempt_is_let_go_before_the_next() {
     let bench = Bench::over(&[json!({}), json!({})]);
@@ -308,6 +311,35 @@ fn explain_tells_where_a_chat_would_go_and_calls_nobody() {
     assert!(bench.world.http().take_sent().is_empty());
     let unknown = json!({"model": "nobody", "messages": [{}]});
     assert_eq!(bench.call(&bench.key, "POST", "/v1/route/explain", unknown).0, 404);
+}
+
+/// Fault matrix: U2, S19.
+#[test]
+fn a_credential_that_was_rotated_outside_is_read_once_more() {
+    let bench = Bench::keeping(DefaultManager::Aws);
+    let body = json!({"name": "main", "data": {"apikey": SK, "base_url": "https://p0.example/v1"}});
+    let (_, provider) = bench.admin("POST", "/v1/providers/openai", body);
+    let path = format!("/v1/providers/{}/models", provider["uuid"].as_str().unwrap());
+    assert_eq!(bench.admin("POST", &path, json!({"id": "gpt-4o", "alias": "fast"})).0, 201);
+    bench.world.take_log();
+    // The same as before: one call, and the truth.
+    bench.script([error(401, "{}")]);
+    let seen = bench.ask(json!({}), &[]);
+    assert_eq!((seen.status, code(&seen.text).as_str(), seen.called.len()), (502, "upstream_auth_failed", 1));
+    bench.world.pass(60_000);
+    bench.world.manager().rotate(r#"{"apikey":"sk-another-0123456789"}"#);
+    bench.script([error(401, "{}"), error(200, OK)]);
+    let body = json!({"model": "fast", "messages": [{"role": "user", "content": "hi"}]}).to_string();
+    bench.world.http().take_sent();
+    assert_eq!(bench.read(bench.send(&bench.key, "POST", "/v1/chat/completions", body)).0, 200);
+    let used: Vec<String> = bench
+        .world
+        .http()
+        .take_sent()
+        .iter()
+        .map(|sent| sent.headers.iter().find(|(name, _)| name == "authorization").unwrap().1.clone())
+        .collect();
+    assert_eq!(used, [format!("Bearer {SK}"), "Bearer sk-another-0123456789".to_owned()]);
 }
 
 #[test]

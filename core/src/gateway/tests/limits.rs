@@ -78,7 +78,8 @@ fn limits_are_made_read_replaced_and_removed() {
         assert_eq!(bench.admin(method, &path, Value::Null).0, 404, "{method}");
     }
     // What it was for is gone, and so is the limit.
-    let provider = bench.limit(json!({"type": "provider", "provider_id": bench.provider, "request": bucket(1, 1, "1s")}));
+    let provider =
+        bench.limit(json!({"type": "provider", "provider_id": bench.provider, "request": bucket(1, 1, "1s")}));
     assert_eq!(provider["provider_uuid"], json!(bench.provider));
     bench.limit(json!({"type": "model", "model_id": model, "request": bucket(1, 1, "1s")}));
     assert_eq!(bench.admin("DELETE", &format!("/v1/providers/{}", bench.provider), Value::Null).0, 204);
@@ -98,16 +99,32 @@ fn wrong_limits_are_refused_by_name() {
         (json!({"type": "tenant", "request": bucket(9, 0, "1m")}), 400, json!("request")),
         (json!({"type": "tenant", "request": 5}), 400, json!("request")),
         (json!({"type": "tenant", "request": []}), 400, json!("request")),
-        (json!({"type": "tenant", "request": {"capacity": 1, "amount": 1, "duration": "1m", "x": 1}}), 400, json!("request")),
+        (
+            json!({"type": "tenant", "request": {"capacity": 1, "amount": 1, "duration": "1m", "x": 1}}),
+            400,
+            json!("request"),
+        ),
         (json!({"type": "tenant", "request": {"amount": 1, "duration": "1m"}}), 400, json!("request.capacity")),
         (json!({"type": "tenant", "token": bucket(most + 1, 1, "1m")}), 400, json!("token.capacity")),
-        (json!({"type": "tenant", "token": {"capacity": 1, "amount": -1, "duration": "1m"}}), 400, json!("token.amount")),
-        (json!({"type": "tenant", "token": {"capacity": 1, "amount": 1.5, "duration": "1m"}}), 400, json!("token.amount")),
+        (
+            json!({"type": "tenant", "token": {"capacity": 1, "amount": -1, "duration": "1m"}}),
+            400,
+            json!("token.amount"),
+        ),
+        (
+            json!({"type": "tenant", "token": {"capacity": 1, "amount": 1.5, "duration": "1m"}}),
+            400,
+            json!("token.amount"),
+        ),
         (json!({"type": "tenant", "token": bucket(1, most + 1, "1m")}), 400, json!("token.amount")),
         (json!({"type": "tenant", "token": bucket(1, 1, "0s")}), 400, json!("token.duration")),
         (json!({"type": "tenant", "token": bucket(1, 1, "-1m")}), 400, json!("token.duration")),
         (json!({"type": "tenant", "token": bucket(1, 1, "366d1ns")}), 400, json!("token.duration")),
-        (json!({"type": "tenant", "token": {"capacity": 1, "amount": 1, "duration": 60}}), 400, json!("token.duration")),
+        (
+            json!({"type": "tenant", "token": {"capacity": 1, "amount": 1, "duration": 60}}),
+            400,
+            json!("token.duration"),
+        ),
         (json!({"type": "provider", "request": good}), 400, json!("provider_uuid")),
         (json!({"type": "model", "request": good}), 400, json!("model_uuid")),
         (json!({"type": "key", "request": good}), 400, json!("key_id")),
@@ -158,7 +175,10 @@ fn a_long_wait_is_told_and_not_to_be_repeated_by_an_sdk() {
     bench.limit(json!({"type": "tenant", "request": bucket(1, 1, "1h")}));
     assert_eq!(bench.one().status, 200);
     let refused = bench.one();
-    assert_eq!((refused.status, refused.header("retry-after"), refused.header("x-should-retry")), (429, "3600", "false"));
+    assert_eq!(
+        (refused.status, refused.header("retry-after"), refused.header("x-should-retry")),
+        (429, "3600", "false")
+    );
 }
 
 #[test]
@@ -196,7 +216,10 @@ fn tokens_are_taken_when_the_answer_is_over() {
     assert_eq!((second.status, second.header("x-ratelimit-remaining-tokens")), (200, "20"));
     // 60 of 50 are used: one interval makes 10 of it.
     let third = bench.one();
-    assert_eq!((third.status, third.header("x-ratelimit-remaining-tokens"), third.header("retry-after")), (429, "0", "60"));
+    assert_eq!(
+        (third.status, third.header("x-ratelimit-remaining-tokens"), third.header("retry-after")),
+        (429, "0", "60")
+    );
     assert_eq!(third.header("x-ratelimit-remaining-requests"), "98", "what is refused counts nowhere");
     bench.world.pass(60_000);
     assert_eq!(bench.one().header("x-ratelimit-remaining-tokens"), "10");
@@ -220,7 +243,10 @@ fn a_client_that_calls_one_after_the_other_does_not_get_round_its_tokens() {
 fn an_answer_without_usage_and_a_failed_call_are_settled_too() {
     let bench = Bench::new();
     bench.limit(json!({"type": "tenant", "token": bucket(1_000, 1, "1h")}));
-    bench.world.http().push(Answer::json(200, r#"{"choices":[{"index":0,"message":{"role":"assistant","content":"Hi"}}]}"#));
+    bench
+        .world
+        .http()
+        .push(Answer::json(200, r#"{"choices":[{"index":0,"message":{"role":"assistant","content":"Hi"}}]}"#));
     let left = |seen: &Seen| seen.header("x-ratelimit-remaining-tokens").parse::<u64>().unwrap();
     assert_eq!(left(&bench.ask(json!({"max_tokens": 5}), &[])), 1_000);
     let after = left(&bench.one());
@@ -294,7 +320,10 @@ fn without_its_buckets_a_limited_call_fails_closed_unless_the_operator_opened_it
     assert_eq!(refused.line["level"], "error");
     bench.gateway.deployment.limits_open = true;
     let open = bench.one();
-    assert_eq!((open.status, open.line["unlimited"].as_bool(), open.line["level"].as_str()), (200, Some(true), Some("warn")));
+    assert_eq!(
+        (open.status, open.line["unlimited"].as_bool(), open.line["level"].as_str()),
+        (200, Some(true), Some("warn"))
+    );
     bench.world.buckets().set_down(false);
     let seen = bench.one();
     assert_eq!((seen.status, seen.line["unlimited"].as_bool()), (200, None));

@@ -130,7 +130,10 @@ fn at_a_shared_alias_targets_that_may_not_be_read_drop_out() {
         assert_eq!(bench.try_chat(&key), (200, Some("p1.example".to_owned())));
     }
     let (_, list) = bench.call(&key, "GET", "/v1/models", Value::Null);
-    assert_eq!((list["data"][0]["uuid"].as_str(), &list["data"][0]["models"]), (Some(models[1].as_str()), &Value::Null));
+    assert_eq!(
+        (list["data"][0]["uuid"].as_str(), &list["data"][0]["models"]),
+        (Some(models[1].as_str()), &Value::Null)
+    );
     bench.policy(&format!("deny read model:{} *", models[1]));
     assert_eq!(bench.try_chat(&key), (403, None));
 }
@@ -157,7 +160,12 @@ fn management_asks_policies_of_keys_that_are_not_the_whole_tenant() {
         ("deny read tenant", "GET", "/v1/rate-limits".to_owned(), Value::Null),
         ("deny read tenant", "POST", "/v1/tenant/export".to_owned(), json!({})),
         ("deny read tenant", "GET", "/v1/usage".to_owned(), Value::Null),
-        ("deny write policies", "POST", "/v1/policies".to_owned(), json!({"action": "read", "resource": "*", "subject": "*"})),
+        (
+            "deny write policies",
+            "POST",
+            "/v1/policies".to_owned(),
+            json!({"action": "read", "resource": "*", "subject": "*"}),
+        ),
         ("deny write policies", "DELETE", "/v1/policies/x".to_owned(), Value::Null),
         ("deny read policies", "GET", "/v1/policies".to_owned(), Value::Null),
         ("deny write provider:*", "POST", "/v1/providers/openai".to_owned(), body.clone()),
