@@ -204,12 +204,13 @@ impl Limiter {
 
     /// Debits of a tenant that are owed, for a question of their own.
     fn owing(&self, tenant: TenantId, now_ms: u64) -> Option<Held<'_>> {
-        self.known(tenant, now_ms, |known| {
-            let question = Question { debits: known.take_owed(), ..Question::default() };
-            let (asked, spares, leads) = (Vec::new(), Vec::new(), Vec::new());
-            let held = Held { limiter: self, tenant, question, asked, spares, leads, answered: false };
-            (!held.question.debits.is_empty()).then_some(held)
-        })
+        let debits = self.known(tenant, now_ms, Known::take_owed);
+        if debits.is_empty() {
+            return None;
+        }
+        let question = Question { debits, ..Question::default() };
+        let (asked, spares, leads) = (Vec::new(), Vec::new(), Vec::new());
+        Some(Held { limiter: self, tenant, question, asked, spares, leads, answered: false })
     }
 
     /// Tenants whose buckets are owed something.
