@@ -4,10 +4,13 @@
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
+use http::HeaderMap;
+
 use crate::account::Total;
 use crate::line::{JsonLine, Member, level_name};
 use crate::model::TenantId;
 use crate::ports::{Level, Platform};
+use crate::span::Span;
 
 /// What is known about a request so far. Only identifiers, counts and times: never bodies, keys, URLs or headers.
 pub(crate) struct Exchange<P: Platform> {
@@ -15,6 +18,7 @@ pub(crate) struct Exchange<P: Platform> {
     request_id: String,
     began_ms: u64,
     store_reads: AtomicU32,
+    span: Option<Span>,
     line: Line,
     closed: bool,
 }
@@ -79,7 +83,15 @@ impl<P: Platform> Exchange<P> {
             }
         }
         let began_ms = platform.now_ms();
-        Self { platform, request_id, began_ms, store_reads: AtomicU32::new(0), line: Line::default(), closed: false }
+        Self {
+            platform,
+            request_id,
+            began_ms,
+            store_reads: AtomicU32::new(0),
+            span: None,
+            line: Line::default(),
+            closed: false,
+        }
     }
 
     /// In the place of one that a live body took over: it writes nothing.
@@ -89,9 +101,24 @@ impl<P: Platform> Exchange<P> {
             request_id: String::new(),
             began_ms: 0,
             store_reads: AtomicU32::new(0),
+            span: None,
             line: Line::default(),
             closed: true,
         }
+    }
+
+    /// Joins the client's trace, if the headers name one.
+    pub(crate) fn join(&mut self, headers: &HeaderMap) {
+        self.span = Span::join(headers, || {
+            let mut random = [0_u8; 8];
+            self.platform.fill_random(&mut random);
+            random
+        });
+    }
+
+    /// Our span of the client's trace.
+    pub(crate) const fn span(&self) -> Option<&Span> {
+        self.span.as_ref()
     }
 
     /// The id that the client and the log see.
@@ -144,6 +171,10 @@ impl<P: Platform> Exchange<P> {
         put("level", level_name(level).into());
         put("time_ms", now_ms.into());
         put("request_id", self.request_id.as_str().into());
+        if let Some(span) = &self.span {
+            put("trace_id", span.trace_id.as_str().into());
+            put("span_id", span.span_id.as_str().into());
+        }
         put("http.request.method", line.method.into());
         put("http.route", line.route.into());
         put("http.response.status_code", line.status.into());

@@ -56,6 +56,7 @@ impl Gateway {
         let (head, body) = request.into_parts();
         let mut exchange = Exchange::new(platform);
         let request_id = exchange.request_id().to_owned();
+        exchange.join(&head.headers);
         exchange.line().method = method_name(&head.method);
         let origin = self.cors_origin(&head.headers);
 

@@ -46,6 +46,12 @@ pub const NEVER_MS: u64 = 3_600_000;
 pub const DEBITS_AT_ONCE: usize = SEEN_DEBITS / 2;
 /// Debits of one tenant that wait in an isolate while its buckets cannot be reached.
 pub const OWED_DEBITS: usize = 200;
+/// Load balancers of one tenant.
+pub const BALANCERS: usize = 100;
+/// Models behind one load balancer.
+pub const BACKENDS: usize = 64;
+/// Largest quota of a model behind a load balancer, in calls a minute.
+pub const QUOTA: u64 = 1_000_000;
 /// Keys of one tenant.
 pub const KEYS: usize = 5_000;
 /// Characters of a tenant's, provider's or key's name.

@@ -47,6 +47,10 @@ pub trait Platform: Clone + Unpin + 'static {
     fn fill_random(&self, bytes: &mut [u8]);
     /// Takes one finished line (JSON, without a line break). The adapter filters by level and writes it.
     fn log(&self, level: Level, line: &str);
+    /// Whether this process has one request at a time, beside others that it knows nothing of (Lambda).
+    fn alone(&self) -> bool {
+        false
+    }
     /// Takes work that no client waits for, to be given to [`crate::Gateway::carry_out`] soon. Returns at once.
     fn defer(&self, work: Deferred);
     /// When the runtime will end this request, in milliseconds since the epoch (Lambda), if it will.

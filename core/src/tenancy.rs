@@ -418,6 +418,18 @@ pub(crate) fn conflict(conflict: Conflict) -> Failure {
             Failure::new(ErrorCode::Conflict, "Another enabled model of this provider has the same id and alias.")
                 .with_param("id")
         }
+        Conflict::BalancerName => {
+            Failure::new(ErrorCode::Conflict, "Another load balancer of this tenant has that name.").with_param("name")
+        }
+        Conflict::BalancerAlias => {
+            let message = "The alias belongs to a load balancer, or to a model that is not among its backends.";
+            Failure::new(ErrorCode::Conflict, message).with_param("alias")
+        }
+        Conflict::NoBalancer => no_balancer(),
+        Conflict::NoBackend => Failure::invalid("backends", "'backends' names a model that is not enabled."),
+        Conflict::TooManyBalancers => {
+            Failure::new(ErrorCode::QuotaExceeded, "A tenant can have at most 100 load balancers.")
+        }
         Conflict::TooManyProviders => {
             Failure::new(ErrorCode::QuotaExceeded, "A tenant can have at most 200 providers.")
         }
@@ -444,6 +456,11 @@ pub(crate) fn conflict(conflict: Conflict) -> Failure {
 /// No provider of that id: absent, or another tenant's.
 pub(crate) fn no_provider() -> Failure {
     Failure::new(ErrorCode::ProviderNotFound, "There is no provider with this id.")
+}
+
+/// No load balancer of that id: absent, or another tenant's.
+pub(crate) fn no_balancer() -> Failure {
+    Failure::new(ErrorCode::NotFound, "There is no load balancer with this id.")
 }
 
 /// No enabled model of that id or name: absent, or another tenant's.

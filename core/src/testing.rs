@@ -9,7 +9,7 @@ mod store;
 
 use std::collections::BTreeSet;
 use std::pin::{Pin, pin};
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, Waker};
 
@@ -19,8 +19,22 @@ pub use self::http::{Answer, Chunk, ScriptedBody, ScriptedHttp, Sent};
 pub use self::ledger::MemoryLedger;
 pub use self::manager::MemoryManager;
 pub use self::store::{MemoryStore, Record};
+use crate::account::{Estimate, Meter};
 use crate::deferred::Deferred;
+use crate::dialect::openai_chat;
 use crate::ports::{Level, Platform};
+
+/// The meter's share of a stream that is passed on, by itself: measures a delta of each of its events, settles, and prices
+/// what was used. For benches, which compare it with the whole. The tokens.
+pub fn metered(request: &[u8], deltas: &[&str]) -> u64 {
+    let asked = Estimate::of_request(request);
+    let mut meter = Meter::default();
+    for delta in deltas {
+        meter.pass(openai_chat::delta_text(delta));
+    }
+    let usage = meter.settle(true, asked).and_then(|measure| measure.usage).unwrap_or_default();
+    usage.classes().iter().map(|(_, tokens)| tokens).sum()
+}
 
 /// A platform whose time, randomness and neighbours a test controls.
 #[derive(Clone, Default)]
@@ -37,6 +51,7 @@ struct Inner {
     now_ms: AtomicU64,
     timers: Mutex<BTreeSet<u64>>,
     random: AtomicU64,
+    alone: AtomicBool,
     lines: Mutex<Vec<(Level, String)>>,
 }
 
@@ -46,6 +61,11 @@ impl World {
         let world = Self::default();
         world.0.now_ms.store(now_ms, Ordering::SeqCst);
         world
+    }
+
+    /// From now on as on Lambda: one request at a time.
+    pub fn set_alone(&self) {
+        self.0.alone.store(true, Ordering::SeqCst);
     }
 
     /// Lets time pass.
@@ -164,6 +184,9 @@ impl Platform for World {
                 *byte = random;
             }
         }
+    }
+    fn alone(&self) -> bool {
+        self.0.alone.load(Ordering::SeqCst)
     }
     fn log(&self, level: Level, line: &str) {
         self.0.lines.lock().unwrap_or_else(PoisonError::into_inner).push((level, line.to_owned()));

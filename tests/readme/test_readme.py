@@ -474,6 +474,12 @@ def test_every_capability_is_listed():
     assert known and listed == known
 
 
+def test_every_class_of_tokens_is_listed():
+    names = code("core/src/account/usage.rs").split("fn as_str")[1].split("/// The class of that name")[0]
+    classes = set(re.findall(r'Self::\w+ => "(\w+)"', names))
+    assert classes and classes <= set(re.findall(r"`(\w+)`", section("What a call costs")))
+
+
 def numbers():
     consts = re.findall(r"pub const (\w+): \w+ = ([\d_ *<]+);", code("core/src/limits.rs"))
     return {name: eval(value) for name, value in consts}  # noqa: S307 (digits and operators only)
@@ -504,12 +510,16 @@ LIMITS = [
     ("held back before a stream's first content | 4 MiB", {"HELD_BACK_BYTES": 4 * MIB}),
     ("a provider's error message passed on | 512 bytes", {"UPSTREAM_MESSAGE_BYTES": 512}),
     ("capabilities of a model | 4 KiB", {"CAPABILITIES_BYTES": 4 * KIB}),
+    ("price of a model; its tiers | 2 KiB; 8", {"PRICE_BYTES": 2 * KIB, "PRICE_TIERS": 8}),
+    ("price of a million tokens; tokens of a call | 10,000 USD; 2²⁹ each way", {"PRICE_USD": 10_000, "TOKENS": 1 << 29}),
     ("frame of an AWS event stream | 4 MiB", {"EVENT_STREAM_PAYLOAD_BYTES": 4 * MIB}),
     ("images fetched for a request; each | 20; 3,840 KiB, 10 s", {"FETCHED_IMAGES": 20, "FETCHED_IMAGE_BYTES": 3840 * KIB, "FETCH_IMAGE_MS": 10 * SECOND}),
     ("calls at once for one request | 4", {"CALLS_AT_ONCE": 4}),
     ("inputs of an embeddings request | 2,048", {"INPUTS": 2048}),
     ("buckets; results in a page of usage | 100; 10,000", {"USAGE_BUCKETS": 100, "USAGE_RESULTS": 10_000}),
     ("rows of usage that wait for their store | 10,000", {"BACKLOG_ROWS": 10_000}),
+    ("load balancers of a tenant; models of one | 100; 64", {"BALANCERS": 100, "BACKENDS": 64}),
+    ("quota of a model in a load balancer | 1,000,000 calls a minute", {"QUOTA": 1_000_000}),
     ("prompts of a completion on watsonx.ai | 100", {"PROMPT_CALLS": 100}),
 ]
 

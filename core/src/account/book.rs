@@ -6,8 +6,9 @@ use std::sync::{Arc, OnceLock};
 use serde_json::Value;
 
 use super::{Price, Tariff};
+use crate::config::Target;
+use crate::dialect::openai_chat::Call;
 use crate::limits;
-use crate::model::Model;
 
 /// A versioned list of prices.
 #[derive(Debug)]
@@ -106,15 +107,26 @@ impl Books {
         Self { operator, own: OnceLock::new() }
     }
 
-    /// The price of an enabled model of a provider of type `kind`, at version `version` of its tenant's configuration;
-    /// `None` if nobody knows it.
-    pub(crate) fn tariff(&self, kind: &str, model: &Model, version: u64) -> Option<Tariff> {
+    /// What a call at a target costs, at version `version` of its tenant's configuration; `None` if nobody knows it.
+    ///
+    /// What the tenant says of its model holds for every call. Price books have list prices: they say nothing of
+    /// calls in a tier of service that is asked for by name; and ours knows the providers' own addresses only.
+    pub(crate) fn tariff(&self, target: Target<'_>, call: &Call<'_>, version: u64) -> Option<Tariff> {
+        let Target { model, provider, .. } = target;
         if let Some(price) = &model.price {
             return Some(Tariff { price: Arc::clone(price), version: format!("tenant:{version}").into() });
         }
-        let id = model.id.as_str();
+        if !call.standard() {
+            return None;
+        }
+        let (kind, id) = (provider.type_name.as_str(), model.id.as_str());
         let operator = self.operator.as_ref().and_then(|book| book.find(kind, id));
-        operator.or_else(|| self.own.get_or_init(|| Book::read(OWN)).as_ref()?.find(kind, id))
+        let listed = || {
+            let elsewhere = provider.settings.get("base_url").is_some();
+            let own = self.own.get_or_init(|| Book::read(OWN)).as_ref().filter(|_| !elsewhere);
+            own?.find(kind, id)
+        };
+        operator.or_else(listed)
     }
 }
 

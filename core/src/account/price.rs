@@ -7,7 +7,8 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value};
 
-use super::{Classes, TokenClass, Usage};
+use super::usage::Classes;
+use super::{TokenClass, Usage};
 use crate::limits;
 
 /// Femto-USD per token for each USD per million tokens.

@@ -155,6 +155,7 @@ async fn go<P: Platform>(
     let platform = exchange.platform().clone();
     let id = exchange.request_id().trim_start_matches("req_").to_owned();
     let last_resort = journey.last_resort(gateway, platform.now_ms());
+    let span = exchange.span().cloned();
     let attempt = Attempt {
         gateway,
         call,
@@ -165,6 +166,7 @@ async fn go<P: Platform>(
         begin_by_ms: journey.plan.deadline_ms,
         end_by_ms: journey.end_by_ms,
         cache_key: journey.plan.affinity,
+        span: span.as_ref(),
         last_resort,
     };
     let mut trace = Trace::default();
@@ -269,7 +271,7 @@ fn open<P: Platform>(
         stream: call.stream,
         began_ms,
         asked: call.estimate(),
-        tariff: gateway.deployment.books.tariff(&target.provider.type_name, target.model, caller.config.head().version),
+        tariff: gateway.deployment.books.tariff(target, call, caller.config.head().version),
         first_content_ms: None,
     };
     Bill::open(platform, ticket, facts, dues)

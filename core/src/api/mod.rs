@@ -1,5 +1,6 @@
 //! The endpoints: one file each, reached through one table of routes.
 
+mod balancers;
 mod data;
 pub(crate) mod health;
 mod input;
@@ -113,6 +114,11 @@ async fn manage<P: Platform, B: RequestBody>(
         Route::Model(_, uuid) => models::delete(gateway, exchange, caller, None, uuid).await,
         Route::Keys(Verb::Post) => keys::create(gateway, exchange, caller, body).await,
         Route::Keys(_) => keys::list(exchange, caller).await,
+        Route::Balancers(Verb::Post) => balancers::create(gateway, exchange, caller, body).await,
+        Route::Balancers(_) => balancers::list(exchange, caller),
+        Route::Balancer(Verb::Put, uuid) => balancers::replace(gateway, exchange, caller, uuid, body).await,
+        Route::Balancer(Verb::Delete, uuid) => balancers::delete(gateway, exchange, caller, uuid).await,
+        Route::Balancer(_, uuid) => balancers::get(exchange, caller, uuid),
         Route::Key(id) => keys::revoke(gateway, exchange, caller, id).await,
         Route::RateLimits(Verb::Post) => rate_limits::create(gateway, exchange, caller, body).await,
         Route::RateLimits(_) => rate_limits::list(caller),

@@ -8,7 +8,7 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 
 use super::input::{Input, bad_name, fields, optional, required, string};
-use super::policies::may_read;
+use super::policies::{may_read, may_use};
 use super::{List, Mount, Verb, json, no_content};
 use crate::account::{Price, PriceError};
 use crate::error::{ErrorCode, Failure, Outcome};
@@ -91,9 +91,28 @@ struct Callable<'a> {
 
 fn callables<'a>(head: &'a Head, caller: &Caller) -> Vec<Callable<'a>> {
     let mut list: Vec<Callable<'_>> = Vec::new();
+    let named = |name: &str| caller.key.as_ref().is_none_or(|key| key.may_call(name));
+    for balancer in head.balancers.iter().filter(|b| named(b.alias.as_str()) && may_use(caller, b)) {
+        let behind = |model: &Model| balancer.backends.iter().any(|backend| backend.model == model.uuid);
+        let models = views(head, |model| behind(model) && may_read(caller, model));
+        if !models.is_empty() {
+            list.push(Callable {
+                object: "model",
+                id: balancer.alias.as_str(),
+                uuid: &balancer.uuid,
+                alias: Some(balancer.alias.as_str()),
+                created: balancer.created,
+                owned_by: format!("load-balancer:{}", balancer.name.as_str()),
+                metadata: None,
+                models,
+            });
+        }
+    }
+    let balanced = list.len();
     for model in head.models.iter().filter(|model| may_see(caller, model)) {
         let Some(provider) = head.provider(&model.provider) else { continue };
-        if let Some(known) = list.iter_mut().find(|known| known.id == model.callable()) {
+        if let Some(at) = list.iter().position(|known| known.id == model.callable()) {
+            let Some(known) = list.get_mut(at).filter(|_| at >= balanced) else { continue };
             known.models.push(View::of(model, provider));
             continue;
         }
@@ -108,7 +127,7 @@ fn callables<'a>(head: &'a Head, caller: &Caller) -> Vec<Callable<'a>> {
             models: vec![View::of(model, provider)],
         });
     }
-    for callable in &mut list {
+    for callable in list.iter_mut().skip(balanced) {
         if callable.models.len() == 1 {
             callable.models.clear();
         }
@@ -223,7 +242,7 @@ fn price(object: &Object<'_>) -> Outcome<Option<Arc<Price>>> {
 }
 
 /// A whole number from 0 to `most`.
-fn number(object: &Object<'_>, name: &'static str, otherwise: u32, most: u64) -> Outcome<u32> {
+pub(super) fn number(object: &Object<'_>, name: &'static str, otherwise: u32, most: u64) -> Outcome<u32> {
     let Some(raw) = optional(object, name) else { return Ok(otherwise) };
     let number = raw.get().parse::<u32>().ok().filter(|number| u64::from(*number) <= most);
     number.ok_or_else(|| Failure::invalid(name, format!("'{name}' must be a whole number from 0 to {most}.")))

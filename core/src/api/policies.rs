@@ -11,7 +11,7 @@ use crate::error::{ErrorCode, Failure, Outcome};
 use crate::exchange::Exchange;
 use crate::gateway::Gateway;
 use crate::json::Object;
-use crate::model::{Action, Change, Conflict, Effect, Model, Policy, Resource, Scope, permits, random_uuid};
+use crate::model::{Action, Balancer, Change, Conflict, Effect, Model, Policy, Resource, Scope, permits, random_uuid};
 use crate::ports::{Platform, RequestBody};
 use crate::tenancy::{self, Caller};
 
@@ -129,6 +129,11 @@ pub(in crate::api) fn may_read(caller: &Caller, model: &Model) -> bool {
         && may(caller, Action::Read, Resource::Provider(&model.provider))
 }
 
+/// Whether the caller may call by a load balancer, and see it in lists.
+pub(in crate::api) fn may_use(caller: &Caller, balancer: &Balancer) -> bool {
+    may(caller, Action::Read, Resource::LoadBalancer(&balancer.uuid))
+}
+
 /// Whether the caller may see a provider in lists.
 pub(super) fn may_see_provider(caller: &Caller, uuid: &str) -> bool {
     may(caller, Action::Read, Resource::Provider(uuid))
@@ -144,6 +149,8 @@ pub(super) fn permit(caller: &Caller, route: &Route<'_>) -> Outcome<()> {
         Route::ExportTenant | Route::Usage(_) => (Action::Read, Resource::Tenant),
         Route::Key(_) => (Action::Write, Resource::Tenant),
         Route::Policies(verb) | Route::Policy(verb, _) => (rule(verb), Resource::Policies),
+        Route::Balancers(Verb::Post) => (Action::Write, Resource::LoadBalancer("")),
+        Route::Balancer(verb, uuid) => (rule(verb), Resource::LoadBalancer(uuid)),
         Route::CreateProvider(_) => (Action::Write, Resource::Provider("")),
         Route::Provider(verb, uuid) => (rule(verb), Resource::Provider(uuid)),
         Route::ReplaceProvider(uuid, _) => (Action::Write, Resource::Provider(uuid)),
@@ -169,6 +176,7 @@ pub(super) fn permit(caller: &Caller, route: &Route<'_>) -> Outcome<()> {
         | Route::Tenants
         | Route::ImportTenant
         | Route::Providers(_)
+        | Route::Balancers(_)
         | Route::Models(_)
         | Route::Model(..)
         | Route::Data(_)

@@ -31,6 +31,8 @@ pub(crate) enum Route<'a> {
     RateLimit(Verb, &'a str),
     Policies(Verb),
     Policy(Verb, &'a str),
+    Balancers(Verb),
+    Balancer(Verb, &'a str),
     Data(Endpoint),
     Explain,
     Usage(Whose),
@@ -99,6 +101,8 @@ impl Route<'_> {
             Self::RateLimit(..) => "/v1/rate-limits/{rate_limit_id}",
             Self::Policies(_) => "/v1/policies",
             Self::Policy(..) => "/v1/policies/{policy_id}",
+            Self::Balancers(_) => "/v1/load-balancers",
+            Self::Balancer(..) => "/v1/load-balancers/{load_balancer_id}",
             Self::Explain => "/v1/route/explain",
             Self::Usage(Whose::Tenant) => "/v1/usage",
             Self::Usage(Whose::Key) => "/v1/usage/user",
@@ -147,6 +151,14 @@ pub(crate) fn route<'a>(method: &Method, path: &'a str) -> Found<'a> {
             |verb| if verb == Verb::Post { Route::CreateTenant } else { Route::Tenant(verb) },
         ),
         [Some("tenant"), Some("export"), None, _] => only(method, &[Verb::Post], "POST", |_| Route::ExportTenant),
+        [Some("load-balancers"), None, ..] => {
+            only(method, &[Verb::Get, Verb::Post], "GET, HEAD, POST", Route::Balancers)
+        }
+        [Some("load-balancers"), Some(id), None, _] => {
+            only(method, &[Verb::Get, Verb::Put, Verb::Delete], "GET, HEAD, PUT, DELETE", |verb| {
+                Route::Balancer(verb, id)
+            })
+        }
         [Some("tenants"), None, ..] => only(method, &[Verb::Get], "GET, HEAD", |_| Route::Tenants),
         [Some("tenants"), Some("import"), None, _] => only(method, &[Verb::Post], "POST", |_| Route::ImportTenant),
         [Some("providers"), None, ..] => only(method, &[Verb::Get], "GET, HEAD", |_| Route::Providers(mount)),
@@ -251,6 +263,9 @@ mod tests {
             ("POST", "completions", R::Data(Endpoint::Completions)),
             ("POST", "embeddings", R::Data(Endpoint::Embeddings)),
             ("POST", "route/explain", R::Explain),
+            ("POST", "load-balancers", R::Balancers(Verb::Post)),
+            ("GET", "load-balancers/b", R::Balancer(Verb::Get, "b")),
+            ("PUT", "load-balancers/b", R::Balancer(Verb::Put, "b")),
             ("GET", "usage", R::Usage(Whose::Tenant)),
             ("GET", "usage/user", R::Usage(Whose::Key)),
         ] {

@@ -3,11 +3,13 @@
 #![expect(clippy::needless_pass_by_value, reason = "JSON literals read best as arguments")]
 
 mod admin;
+mod balancers;
 mod bounds;
 mod failover;
 mod faults;
 mod golden;
 mod limits;
+mod meter;
 mod pieces;
 mod policies;
 mod streams;

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value};
 
+use super::balancer::Balancer;
 use super::capabilities::Overrides;
 use super::limit::{LimitScope, RateLimit};
 use super::names::{Alias, ModelId, ObjectName, TenantName};
@@ -34,6 +35,8 @@ pub struct Head {
     pub rate_limits: Vec<RateLimit>,
     /// Its policies.
     pub policies: Vec<Policy>,
+    /// Its load balancers.
+    pub balancers: Vec<Balancer>,
     /// Members that this version does not know, kept when the document is rewritten.
     pub rest: Map<String, Value>,
 }
@@ -323,6 +326,12 @@ pub enum Change {
     AddPolicy(Policy),
     /// Policies go: those of these UUIDs, of which one at least must be there.
     RemovePolicies(Vec<String>),
+    /// A new load balancer.
+    AddBalancer(Balancer),
+    /// Another name, alias, algorithm and other backends for a load balancer; its uuid and age stay.
+    ReplaceBalancer(Balancer),
+    /// A load balancer goes; its models stay.
+    RemoveBalancer(String),
 }
 
 /// Why a change cannot be made. Nothing was written.
@@ -336,6 +345,16 @@ pub enum Conflict {
     NoModel,
     /// Another enabled model of the provider has the same id and alias.
     SameModel,
+    /// Another load balancer has that name.
+    BalancerName,
+    /// The alias is a load balancer's, or that of a model that would not be behind it.
+    BalancerAlias,
+    /// There is no such load balancer.
+    NoBalancer,
+    /// A load balancer names a model that there is not.
+    NoBackend,
+    /// The tenant has as many load balancers as it may.
+    TooManyBalancers,
     /// The tenant has as many providers as it may.
     TooManyProviders,
     /// The tenant has as many models as it may.
@@ -372,6 +391,7 @@ impl Head {
             models: vec![],
             rate_limits: vec![],
             policies: vec![],
+            balancers: vec![],
             rest: Map::new(),
         }
     }
@@ -425,11 +445,15 @@ impl Head {
                 }
                 next.models.retain(|m| m.provider != uuid);
                 next.forget_dangling(self);
+                next.prune_backends();
             }
             Change::AddModel(model) => {
                 self.provider(&model.provider).ok_or(Conflict::NoProvider)?;
                 if self.twin(&model).is_some() {
                     return Ok(self.clone());
+                }
+                if self.balanced_without(model.alias.as_ref(), &model.uuid) {
+                    return Err(Conflict::BalancerAlias);
                 }
                 if self.models.len() >= limits::MODELS {
                     return Err(Conflict::TooManyModels);
@@ -439,6 +463,9 @@ impl Head {
             Change::ReplaceModel(model) => {
                 if self.twin(&model).is_some_and(|twin| twin.uuid != model.uuid) {
                     return Err(Conflict::SameModel);
+                }
+                if self.balanced_without(model.alias.as_ref(), &model.uuid) {
+                    return Err(Conflict::BalancerAlias);
                 }
                 let old = next
                     .models
@@ -458,6 +485,7 @@ impl Head {
                 if next.models.len() == self.models.len() {
                     return Err(Conflict::NoModel);
                 }
+                next.prune_backends();
                 next.forget_dangling(self);
             }
             Change::AddRateLimit(limit) => {
@@ -499,6 +527,12 @@ impl Head {
                 if next.policies.len() == self.policies.len() {
                     return Err(Conflict::NoPolicy);
                 }
+            }
+            Change::AddBalancer(balancer) => next.put_balancer(balancer, true)?,
+            Change::ReplaceBalancer(balancer) => next.put_balancer(balancer, false)?,
+            Change::RemoveBalancer(uuid) => {
+                next.remove_balancer(&uuid)?;
+                next.policies.retain(|policy| !policy.names(Resource::LoadBalancer(&uuid)));
             }
         }
         if next.encode().bytes.len() > limits::HEAD_BYTES {
@@ -551,6 +585,10 @@ impl Head {
 
     /// As an object, its version at the front.
     pub(crate) fn to_value(&self) -> Value {
+        let balancers = match self.balancers.as_slice() {
+            [] => Value::Null,
+            some => some.iter().map(Balancer::to_value).collect(),
+        };
         let known = [
             ("schema", self.schema.into()),
             ("version", self.version.into()),
@@ -559,6 +597,7 @@ impl Head {
             ("models", self.models.iter().map(Model::to_value).collect()),
             ("rate_limits", list(self.rate_limits.iter().map(RateLimit::to_value))),
             ("policies", list(self.policies.iter().map(Policy::to_value))),
+            ("load_balancers", balancers),
         ];
         record(known, &self.rest)
     }
@@ -574,6 +613,7 @@ impl Head {
             models: Vec::new(),
             rate_limits: Vec::new(),
             policies: Vec::new(),
+            balancers: Vec::new(),
             rest: Map::new(),
         };
         for provider in members.list("providers")? {
@@ -587,6 +627,9 @@ impl Head {
         }
         for policy in members.list("policies")? {
             head.policies.push(Policy::read(policy)?);
+        }
+        for balancer in members.list("load_balancers")? {
+            head.balancers.push(Balancer::read(balancer)?);
         }
         head.rest = members.rest();
         Some(head)

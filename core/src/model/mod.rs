@@ -1,5 +1,6 @@
 //! What is configured: tenants, providers, models, keys. Newtypes are parsed once at the border and cannot be wrong.
 
+mod balancer;
 mod capabilities;
 pub(crate) mod duration;
 mod head;
@@ -10,6 +11,7 @@ mod names;
 mod policy;
 pub(crate) mod record;
 
+pub use balancer::{Backend, Balancer};
 pub use capabilities::{AnthropicVersion, MaxTokensParameter, Overrides, ThinkingForm};
 pub(crate) use capabilities::{Capabilities, Family};
 pub use head::{Change, Conflict, CredentialRef, Head, HeadError, Manager, Model, Provider, TenantRecord, decode_head};

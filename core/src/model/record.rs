@@ -45,6 +45,11 @@ impl Members {
         self.take(name).map_or(Some(otherwise), |value| value.as_u64()?.try_into().ok())
     }
 
+    /// Takes a whole number of 32 bits, if it is there.
+    pub(crate) fn optional_small(&mut self, name: &str) -> Option<Option<u32>> {
+        self.take(name).map_or(Some(None), |value| value.as_u64()?.try_into().ok().map(Some))
+    }
+
     /// Takes the version of the record's shape.
     pub(crate) fn schema(&mut self) -> Option<u32> {
         self.number("schema")?.try_into().ok()

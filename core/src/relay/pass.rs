@@ -70,7 +70,7 @@ impl Pass {
                 }
                 self.seen |= reading.seen;
                 self.finished |= reading.finished;
-                note.usage = reading.usage.or(note.usage);
+                note.usage = reading.usage.map(|usage| *usage).or(note.usage);
                 note.content |= reading.content;
                 note.text += reading.text;
                 if let Some(usage_at) = reading.usage_at.filter(|_| self.hide_usage) {

@@ -26,6 +26,8 @@ pub(crate) struct Board(Mutex<State>);
 struct State {
     targets: HashMap<TargetId, Health>,
     budgets: HashMap<AliasId, Budget>,
+    /// The isolate's own order among equals, so that rotations of many isolates do not all begin at the same target.
+    seed: Option<u64>,
 }
 
 /// How a call went, for the board.
@@ -83,6 +85,7 @@ impl Board {
     /// What to do next.
     pub(crate) fn next(&self, plan: &mut Plan, now_ms: u64, entropy: &mut Entropy) -> Next {
         let mut state = self.lock();
+        state.seed.get_or_insert_with(|| entropy.next());
         state.meet(plan, now_ms);
         if plan.tried.is_empty() {
             if !std::mem::replace(&mut plan.counted, true) {
@@ -236,7 +239,7 @@ impl State {
             let picked = if alone && plan.algorithm != Algorithm::RoundRobin {
                 Some((0, Reason::Only))
             } else {
-                pick::pick(plan, &choices, &choices, now_ms, entropy)
+                pick::pick(plan, &choices, self.seed.unwrap_or(0), now_ms, entropy)
             };
             if let Some((nth, reason)) = picked
                 && let Some(choice) = choices.get(nth)

@@ -1,7 +1,7 @@
 //! Which of several targets that can be called is called.
 
 use super::health::Health;
-use super::{Algorithm, Candidate, Entropy, Plan, Reason, affinity};
+use super::{Algorithm, Candidate, Entropy, Plan, Reason, affinity, entropy};
 
 /// A target must be expected to be so many times as quick for a second draw to replace the first.
 const BAND: f64 = 1.5;
@@ -22,18 +22,18 @@ pub(super) struct Choice<'a> {
     pub health: &'a Health,
 }
 
-/// Picks one; its place among `choices`.
+/// Picks one; its place among `choices`. `seed` is the isolate's own order among equals.
 pub(super) fn pick(
     plan: &Plan,
     choices: &[Choice<'_>],
-    tier: &[Choice<'_>],
+    seed: u64,
     now_ms: u64,
     entropy: &mut Entropy,
 ) -> Option<(usize, Reason)> {
     let draw = |entropy: &mut Entropy| weighted(choices, now_ms, entropy);
     match plan.algorithm {
         Algorithm::WeightedRandom => draw(entropy).map(|at| (at, Reason::Weighted)),
-        Algorithm::RoundRobin | Algorithm::WeightedRoundRobin => turn(plan, choices).map(|at| (at, Reason::Turn)),
+        Algorithm::RoundRobin | Algorithm::WeightedRoundRobin => turn(plan, choices, seed).map(|at| (at, Reason::Turn)),
         Algorithm::LeastConnections => least(choices, entropy).map(|at| (at, Reason::LeastConnections)),
         Algorithm::QuotaPriority => {
             let left = |choice: &Choice<'_>| {
@@ -53,7 +53,7 @@ pub(super) fn pick(
         }
         Algorithm::Latency => {
             if let Some(key) = plan.affinity {
-                return at_home(key, choices, tier).map(|at| (at, Reason::Affinity));
+                return at_home(key, choices).map(|at| (at, Reason::Affinity));
             }
             let (one, other) = (draw(entropy)?, draw(entropy)?);
             if entropy.unit() < EXPLORE {
@@ -100,9 +100,12 @@ fn weighted(choices: &[Choice<'_>], now_ms: u64, entropy: &mut Entropy) -> Optio
 }
 
 /// Smooth weighted rotation, as nginx has it: who is owed most.
-fn turn(plan: &Plan, choices: &[Choice<'_>]) -> Option<usize> {
-    let owed = |choice: &Choice<'_>| choice.health.turn + share(plan.algorithm, choice.candidate);
-    let mut best: Option<(usize, f64)> = None;
+fn turn(plan: &Plan, choices: &[Choice<'_>], seed: u64) -> Option<usize> {
+    let owed = |choice: &Choice<'_>| {
+        let owed = choice.health.turn + share(plan.algorithm, choice.candidate);
+        (owed, entropy::mix(seed ^ choice.candidate.id.bits()))
+    };
+    let mut best: Option<(usize, (f64, u64))> = None;
     for (at, choice) in choices.iter().enumerate() {
         let owed = owed(choice);
         if best.is_none_or(|(_, most)| owed > most) {
@@ -130,9 +133,9 @@ fn least(choices: &[Choice<'_>], entropy: &mut Entropy) -> Option<usize> {
 
 /// The home of a key: the first in its order that is not far over its fair share of calls under way (bounded loads:
 /// Mirrokni, Thorup and Zadimoghaddam, 2018).
-fn at_home(key: u64, choices: &[Choice<'_>], tier: &[Choice<'_>]) -> Option<usize> {
-    let under_way: f64 = tier.iter().map(|choice| f64::from(choice.health.in_flight)).sum();
-    let weights: f64 = tier.iter().map(|choice| choice.candidate.weight).sum();
+fn at_home(key: u64, choices: &[Choice<'_>]) -> Option<usize> {
+    let under_way: f64 = choices.iter().map(|choice| f64::from(choice.health.in_flight)).sum();
+    let weights: f64 = choices.iter().map(|choice| choice.candidate.weight).sum();
     let mut order: Vec<(f64, usize)> = choices
         .iter()
         .enumerate()

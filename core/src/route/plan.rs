@@ -188,6 +188,37 @@ impl Plan {
 }
 
 impl Algorithm {
+    /// All of them.
+    pub(crate) const ALL: [Self; 6] = [
+        Self::Latency,
+        Self::WeightedRandom,
+        Self::RoundRobin,
+        Self::WeightedRoundRobin,
+        Self::LeastConnections,
+        Self::QuotaPriority,
+    ];
+
+    /// By its name in the API.
+    pub(crate) fn parse(name: &str) -> Option<Self> {
+        Self::ALL.into_iter().find(|known| known.as_str() == name)
+    }
+
+    /// As a record names it; what a newer version wrote and this one does not know is the default here.
+    pub(crate) fn stored(name: &str) -> Self {
+        Self::parse(name).unwrap_or_default()
+    }
+
+    /// What can be done of it. A process that is `alone` with one request at a time sees no other calls: it can count
+    /// nothing and has no turns, so calls are spread by weight.
+    pub(crate) const fn in_effect(self, alone: bool) -> Self {
+        match self {
+            Self::RoundRobin | Self::WeightedRoundRobin | Self::LeastConnections | Self::QuotaPriority if alone => {
+                Self::WeightedRandom
+            }
+            known => known,
+        }
+    }
+
     /// As it is written in the API.
     pub(crate) const fn as_str(self) -> &'static str {
         match self {

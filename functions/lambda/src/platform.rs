@@ -25,15 +25,17 @@ pub(crate) struct Parts {
     secrets: AccountSecrets,
     upstream: Upstream,
     log: Log,
+    alone: bool,
 }
 
 impl Parts {
     /// Makes nothing that needs the network.
     pub(crate) fn new(table: &str, log: Log, lookup: impl Fn(&str) -> Option<String>) -> Self {
+        let alone = crate::run::concurrency(&lookup) == 1;
         let upstream = Upstream::default();
         let account = Arc::new(Account::new(upstream.clone(), lookup));
         let store = DynamoStore::new(account.clone(), table);
-        Self { store, secrets: AccountSecrets::new(account), upstream, log }
+        Self { store, secrets: AccountSecrets::new(account), upstream, log, alone }
     }
 
     pub(crate) fn secrets(&self) -> &AccountSecrets {
@@ -98,6 +100,10 @@ impl Platform for Cloud {
 
     fn log(&self, level: Level, line: &str) {
         self.parts.log.write(level, line);
+    }
+
+    fn alone(&self) -> bool {
+        self.parts.alone
     }
 
     fn defer(&self, work: Deferred) {

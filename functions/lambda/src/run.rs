@@ -37,7 +37,7 @@ pub async fn run(lookup: fn(&str) -> Option<String>) -> Result<(), String> {
 }
 
 /// How many events Lambda gives to this process at a time: one, but on managed instances.
-pub fn concurrency(lookup: fn(&str) -> Option<String>) -> usize {
+pub fn concurrency(lookup: impl Fn(&str) -> Option<String>) -> usize {
     let given = lookup("AWS_LAMBDA_MAX_CONCURRENCY").and_then(|text| text.parse().ok());
     given.unwrap_or(1).clamp(1, MAX_CONCURRENCY)
 }

@@ -74,8 +74,8 @@ pub fn quiet_panics(log: Log) {
 
 #[cfg(test)]
 mod tests {
-    use gateway_core::testing::{MemoryManager, MemoryStore, ScriptedHttp, VirtualTimer, World};
-    use gateway_core::{DefaultManager, Deployment};
+    use gateway_core::testing::{MemoryLedger, MemoryManager, MemoryStore, ScriptedHttp, VirtualTimer, World};
+    use gateway_core::{DefaultManager, Deferred, Deployment};
     use http_body_util::BodyExt;
 
     use super::*;
@@ -86,12 +86,19 @@ mod tests {
 
     impl Platform for Brittle {
         type Store = MemoryStore;
+        type Ledger = MemoryLedger;
         type Manager = MemoryManager;
         type Http = ScriptedHttp;
         type Timer = VirtualTimer;
 
         fn store(&self) -> &MemoryStore {
             panic!("canary")
+        }
+        fn ledger(&self) -> &MemoryLedger {
+            self.0.ledger()
+        }
+        fn defer(&self, work: Deferred) {
+            self.0.defer(work);
         }
         fn manager(&self) -> &MemoryManager {
             self.0.manager()

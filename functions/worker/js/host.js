@@ -158,9 +158,9 @@ function unavailable(error) {
 }
 
 /** Sweeps, as a call without a client. */
-function sweep(env) {
+function sweep(env, context) {
   bindings = env;
-  const call = new Call(null);
+  const call = new Call(null, context);
   call.watched = true;
   try {
     core.sweep(call.id);

@@ -14,7 +14,7 @@ export default {
   /** The schedule of wrangler.toml: clears what a crash left behind. */
   scheduled(_event, env, context) {
     const host = globalThis.__gateway_host;
-    const sweep = () => host.sweep(env);
+    const sweep = () => host.sweep(env, context);
     context.waitUntil(Promise.resolve(host.serves() ? sweep() : ready(host, new Request('http://sweep/'), env, context, sweep)));
   },
 };

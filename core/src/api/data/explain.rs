@@ -33,17 +33,18 @@ pub(in crate::api) async fn explain<P: Platform, B: RequestBody>(
     let mut journey = Journey::new(gateway, exchange, &caller, &call, &patience)?;
     let now = exchange.platform().now_ms();
     let standings = gateway.board.standings(&journey.plan, now);
+    let known = caller.config.targets(&call.model);
     let mut targets = Vec::with_capacity(standings.len());
     for (at, standing) in standings.iter().enumerate() {
-        let target = journey.target(&caller, at)?;
+        let Some(target) = known.get(at) else { continue };
         let Some(candidate) = journey.plan.candidates.get(at) else { continue };
         let mut entry = Map::new();
         entry.insert("model_uuid".into(), target.model.uuid.as_str().into());
         entry.insert("id".into(), target.model.id.as_str().into());
         entry.insert("provider_uuid".into(), target.provider.uuid.as_str().into());
         entry.insert("provider".into(), super::super::models::owner(target.provider).into());
-        entry.insert("weight".into(), target.model.weight.into());
-        entry.insert("priority".into(), target.model.priority.into());
+        entry.insert("weight".into(), target.weight.into());
+        entry.insert("priority".into(), target.priority.into());
         stand(&mut entry, candidate, standing);
         targets.push(Value::Object(entry));
     }

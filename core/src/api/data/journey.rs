@@ -96,15 +96,15 @@ impl Journey {
         platform.fill_random(&mut seed);
         let now = platform.now_ms();
         let shut = |target: &Target<'_>| gateway.limiter.shut(caller.config.head(), *target, now).map(Out::Limited);
-        let as_now = |target: &Target<'_>| {
-            let candidate = candidate(caller, target, call);
-            Candidate { out: candidate.out.or_else(|| shut(target)), ..candidate }
+        let as_now = |(candidate, target): (Candidate, &Target<'_>)| Candidate {
+            out: candidate.out.or_else(|| shut(target)),
+            ..candidate
         };
         Ok(Self {
             plan: Plan {
                 alias,
-                candidates: known.iter().map(as_now).collect(),
-                algorithm: Algorithm::default(),
+                candidates: candidates(caller, call, &known).into_iter().zip(&known).map(as_now).collect(),
+                algorithm: caller.config.algorithm(&call.model).in_effect(platform.alone()),
                 affinity: affinity(alias, call, patience.session.as_deref()),
                 size: Size::of_bytes(call.bytes()),
                 stream: call.stream,
@@ -136,7 +136,7 @@ impl Journey {
         let was = |at: &usize| ids.get(*at).copied();
         let now = |id| known.iter().position(|target| target.id == id);
         self.plan.tried = self.plan.tried.iter().filter_map(was).filter_map(now).collect();
-        self.plan.candidates = known.iter().map(|target| candidate(caller, target, call)).collect();
+        self.plan.candidates = candidates(caller, call, &known);
         self.models = known.iter().map(|target| target.at).collect();
         true
     }
@@ -257,7 +257,9 @@ fn known<'a>(caller: &'a Caller, call: &Call<'_>) -> Outcome<Vec<Target<'a>>> {
         let kind = known.first().and_then(|target| target.provider.kind());
         return Err(provider::unsupported_endpoint(kind, call.endpoint));
     }
-    if !known.iter().any(|target| policies::may_read(caller, target.model)) {
+    let mut named = caller.config.head().balancers.iter().filter(|balancer| balancer.alias.as_str() == call.model);
+    let usable = named.next().is_none_or(|balancer| policies::may_use(caller, balancer));
+    if !usable || !known.iter().any(|target| policies::may_read(caller, target.model)) {
         let message = "A policy of the tenant does not let this key call this model.";
         return Err(Failure::new(ErrorCode::PermissionDenied, message).with_param("model"));
     }
@@ -278,8 +280,14 @@ fn affinity(alias: AliasId, call: &Call<'_>, session: Option<&str>) -> Option<u6
     route::affinity_key(alias, named, &["tools", "messages"].map(|name| raw(name).unwrap_or_default().as_bytes()))
 }
 
-fn candidate(caller: &Caller, target: &Target<'_>, call: &Call<'_>) -> Candidate {
-    let out = if target.model.weight == 0 {
+fn candidates(caller: &Caller, call: &Call<'_>, known: &[Target<'_>]) -> Vec<Candidate> {
+    // Each in turn: the same share, also where there are no turns.
+    let even = caller.config.algorithm(&call.model) == Algorithm::RoundRobin;
+    known.iter().map(|target| candidate(caller, target, call, even)).collect()
+}
+
+fn candidate(caller: &Caller, target: &Target<'_>, call: &Call<'_>, even: bool) -> Candidate {
+    let out = if target.weight == 0 {
         Some(Out::Drained)
     } else if !serves(target, call) {
         Some(Out::Endpoint)
@@ -290,9 +298,9 @@ fn candidate(caller: &Caller, target: &Target<'_>, call: &Call<'_>) -> Candidate
     };
     Candidate {
         id: target.id,
-        weight: f64::from(target.model.weight),
-        priority: target.model.priority,
-        quota: None,
+        weight: if even { f64::from(target.weight.min(1)) } else { f64::from(target.weight) },
+        priority: target.priority,
+        quota: target.quota,
         out,
     }
 }

@@ -133,6 +133,12 @@ impl Call<'_> {
         self.estimate
     }
 
+    /// Whether it asks for no tier of service but the usual one, at the list price.
+    pub(crate) fn standard(&self) -> bool {
+        let tier = self.object.get("service_tier").map(RawValue::get);
+        tier.is_none_or(|tier| matches!(tier, "null" | "\"auto\"" | "\"default\"" | "\"standard_only\""))
+    }
+
     /// The members of the body.
     pub(crate) fn object(&self) -> &Object<'_> {
         &self.object

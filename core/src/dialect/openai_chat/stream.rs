@@ -38,7 +38,7 @@ pub(crate) struct Reading {
     /// Bit `i` is set when choice `i` ends.
     pub finished: u128,
     /// The usage, when reported.
-    pub usage: Option<Usage>,
+    pub usage: Option<Box<Usage>>,
     /// Where the value of a `usage` member stands in the payload, if there is one.
     pub usage_at: Option<Range<usize>>,
     /// Whether no choice of it has a delta or a text, nor an end.
@@ -68,7 +68,7 @@ pub(crate) fn read_event(data: &[u8], look_for_content: bool) -> Event {
     let choices = chunk.choices.unwrap_or_default();
     let mut reading = Reading {
         usage_at: chunk.usage.and_then(|raw| place(text, raw.get())),
-        usage: chunk.usage.and_then(|raw| Usage::from_openai(raw.get())),
+        usage: chunk.usage.and_then(|raw| Usage::from_openai(raw.get())).map(Box::new),
         no_choices: choices.is_empty(),
         no_delta: choices.iter().all(|c| c.delta.is_none() && c.text.is_none()),
         ..Reading::default()
@@ -91,7 +91,7 @@ pub(crate) fn read_event(data: &[u8], look_for_content: bool) -> Event {
 }
 
 /// Bytes of a delta's text. Most have nothing but content, whose length is the delta's but for its frame.
-fn delta_text(delta: &str) -> u64 {
+pub(crate) fn delta_text(delta: &str) -> u64 {
     match delta.strip_prefix("{\"content\":\"").and_then(|rest| rest.strip_suffix("\"}")) {
         // A quote inside of it may belong to a further member.
         Some(text) if memchr::memchr(b'"', text.as_bytes()).is_none() => text.len() as u64,

@@ -139,6 +139,31 @@ fn at_a_shared_alias_targets_that_may_not_be_read_drop_out() {
 }
 
 #[test]
+fn a_load_balancer_is_a_resource_of_its_own() {
+    let bench = Bench::over(&[json!({}), json!({})]);
+    let (id, key) = bench.key(&["inference"]);
+    let models = bench.ids(OPERATOR, "/ml/gateway/v1/models");
+    let backends: Vec<Value> = models.iter().map(|uuid| json!({"model_uuid": uuid})).collect();
+    let body = json!({"name": "b", "alias": "both", "algorithm": "round_robin", "backends": backends});
+    let (status, balancer) = bench.admin("POST", "/v1/load-balancers", body);
+    assert_eq!(status, 201, "{balancer}");
+    let call = || {
+        bench.world.http().push(Answer::json(200, OK));
+        let body = json!({"model": "both", "messages": [{"role": "user", "content": "hi"}]});
+        bench.call(&key, "POST", "/v1/chat/completions", body).0
+    };
+    assert_eq!((call(), bench.ids(&key, "/v1/models").len()), (200, 2));
+    bench.policy(&format!("deny read load-balancer:{} key:{id}", balancer["uuid"].as_str().unwrap()));
+    assert_eq!((call(), bench.ids(&key, "/v1/models").len()), (403, 1));
+    let path = format!("/v1/load-balancers/{}", balancer["uuid"].as_str().unwrap());
+    let (admin, admin_key) = bench.key(&["admin"]);
+    bench.policy(&format!("deny write load-balancer:* key:{admin}"));
+    assert_eq!(bench.call(&admin_key, "DELETE", &path, Value::Null).0, 403);
+    assert_eq!(bench.admin("DELETE", &path, Value::Null).0, 204);
+    assert_eq!(bench.ids(OPERATOR, "/v1/policies").len(), 1);
+}
+
+#[test]
 fn management_asks_policies_of_keys_that_are_not_the_whole_tenant() {
     let bench = Bench::new();
     let (id, key) = bench.key(&["admin"]);

@@ -1,3 +1,4 @@
+use super::super::balancer::Backend;
 use super::*;
 
 fn head() -> Head {
@@ -135,4 +136,46 @@ fn an_undecodable_head_is_an_error() {
     for bytes in [&b"{}"[..], b"", b"null", b"{\"schema\":1,\"version\":\"x\"}"] {
         assert_eq!(decode_head(bytes), Err(HeadError));
     }
+}
+
+#[test]
+fn load_balancers_are_kept_with_all_that_is_in_them() {
+    let stored = br#"{"schema":1,"version":3,"tenant":{"id":"00000000000000000000000000","name":"t","manager":"builtin","created":1},
+        "providers":[],"models":[],"load_balancers":[{"uuid":"b","name":"n","alias":"a","algorithm":"of tomorrow",
+        "backends":[{"model":"m","weight":3,"quota":9,"later":true},{"model":"k","priority":2}],"created":4,"more":[1]}]}"#;
+    let mut text = String::from_utf8(stored.to_vec()).unwrap();
+    text = text.replace("00000000000000000000000000", &TenantId::from_random([1; 16]).to_string());
+    let head = decode_head(text.as_bytes()).unwrap();
+    let balancer = &head.balancers[0];
+    assert_eq!((balancer.algorithm.as_str(), balancer.backends[0].quota), ("of tomorrow", Some(9)));
+    assert_eq!(decode_head(&head.encode().bytes), Ok(head.clone()));
+    let written: Value = serde_json::from_slice(&head.encode().bytes).unwrap();
+    let read: Value = serde_json::from_str(&text).unwrap();
+    assert_eq!(written, read);
+    assert!(decode_head(text.replace("\"weight\":3", "\"weight\":\"3\"").as_bytes()).is_err());
+}
+
+#[test]
+fn a_tenant_has_at_most_so_many_load_balancers() {
+    let mut head = with([Change::AddProvider(provider("p1", "a")), Change::AddModel(model("m1", "p1", "x", None))]);
+    let balancer = |at: usize| Balancer {
+        uuid: format!("b{at}"),
+        name: ObjectName::parse(&format!("n{at}")).unwrap(),
+        alias: Alias::parse(&format!("a{at}")).unwrap(),
+        algorithm: "latency".into(),
+        backends: vec![Backend { model: "m1".into(), weight: None, priority: None, quota: None, rest: Map::new() }],
+        created: 1,
+        rest: Map::new(),
+    };
+    for at in 0..limits::BALANCERS {
+        head = head.apply(Change::AddBalancer(balancer(at))).unwrap();
+    }
+    assert_eq!(head.apply(Change::AddBalancer(balancer(1000))), Err(Conflict::TooManyBalancers));
+    assert!(head.apply(Change::ReplaceBalancer(balancer(7))).is_ok());
+    let fewer = head.apply(Change::RemoveBalancer("b0".into())).unwrap();
+    assert!(fewer.apply(Change::AddBalancer(balancer(1000))).is_ok());
+    assert_eq!(fewer.apply(Change::RemoveBalancer("b0".into())), Err(Conflict::NoBalancer));
+    let mut unknown = balancer(1000);
+    unknown.backends[0].model = "gone".into();
+    assert_eq!(fewer.apply(Change::AddBalancer(unknown)), Err(Conflict::NoBackend));
 }
