@@ -60,26 +60,37 @@ impl Queue {
 impl Buckets for DynamoStore {
     async fn ask(&self, tenant: TenantId, question: Bytes, now_ms: u64) -> Result<Bytes, PortError> {
         let queue = self.queues.of(tenant);
-        let answer = self.wait(tenant, &queue, question, now_ms).await;
+        let answer = loop {
+            // Who takes a question along may leave with it: then it is put again.
+            if let Some(answer) = self.wait(tenant, &queue, question.clone(), now_ms).await {
+                break answer;
+            }
+        };
         self.queues.leave(tenant, queue);
         answer
     }
 }
 
 impl DynamoStore {
-    async fn wait(&self, tenant: TenantId, queue: &Queue, question: Bytes, now_ms: u64) -> Result<Bytes, PortError> {
+    /// The answer; `None` if who took the question along has left.
+    async fn wait(
+        &self,
+        tenant: TenantId,
+        queue: &Queue,
+        question: Bytes,
+        now_ms: u64,
+    ) -> Option<Result<Bytes, PortError>> {
         let (answer, mut answered) = oneshot::channel();
         queue.waiting().push(Waiting { question, now_ms, answer });
         let _turn = queue.turn.lock().await;
         match answered.try_recv() {
-            Ok(answer) => return answer,
-            // Who took it along has left.
-            Err(oneshot::error::TryRecvError::Closed) => {
-                return Err(PortError::new(OPERATION, Fault::Unavailable, "left"));
-            }
+            Ok(answer) => return Some(answer),
+            Err(oneshot::error::TryRecvError::Closed) => return None,
             Err(oneshot::error::TryRecvError::Empty) => {}
         }
-        let batch = std::mem::take(&mut *queue.waiting());
+        let mut batch = std::mem::take(&mut *queue.waiting());
+        // Who left meanwhile takes nothing.
+        batch.retain(|waiting| !waiting.answer.is_closed());
         let outcome = self.answer_all(tenant, &batch).await;
         for (at, waiting) in batch.into_iter().enumerate() {
             let answer = match &outcome {
@@ -89,7 +100,7 @@ impl DynamoStore {
             // Who waits no more has left.
             let _ = waiting.answer.send(answer);
         }
-        answered.try_recv().unwrap_or_else(|_| Err(PortError::new(OPERATION, Fault::Unavailable, "left")))
+        answered.try_recv().ok()
     }
 
     /// Answers questions one after the other on one record; `None` for what cannot be understood.
