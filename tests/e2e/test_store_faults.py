@@ -311,7 +311,7 @@ def test_the_store_is_down_under_load(make_gateway, make_faulty_aws, sim):
             check.error(answer, 503, "store_unavailable")
             assert answer.headers["retry-after"]
             refused += 1
-    assert served > 10 and refused > 2, (served, refused)
+    assert served > 2 and refused > 0, (served, refused)
     aws.clear()
     for answer in [*burst(warm.admin), *burst(cold.admin)]:
         check.ok(answer)

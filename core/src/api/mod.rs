@@ -9,6 +9,7 @@ mod models;
 mod policies;
 mod providers;
 mod rate_limits;
+mod repeat;
 mod router;
 mod tenant;
 pub(crate) mod token;

@@ -12,6 +12,7 @@ mod limits;
 mod meter;
 mod pieces;
 mod policies;
+mod repeat;
 mod streams;
 mod usage;
 
