@@ -53,6 +53,10 @@ pub(crate) enum Out {
     Drained,
     /// Its provider type has no such endpoint.
     Endpoint,
+    /// The caller may not use it.
+    Forbidden,
+    /// A limit of the tenant's for this target is reached; for so many milliseconds.
+    Limited(u64),
 }
 
 /// A target as a plan sees it.
@@ -232,6 +236,8 @@ impl Out {
         match self {
             Self::Drained => "drained",
             Self::Endpoint => "unsupported_endpoint",
+            Self::Forbidden => "forbidden",
+            Self::Limited(_) => "rate_limited",
         }
     }
 }
