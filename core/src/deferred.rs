@@ -3,6 +3,9 @@
 
 use std::sync::{Mutex, PoisonError};
 
+use futures_util::future::join;
+
+use crate::account::limiter;
 use crate::account::{Filed, Row, roll, roll_up};
 use crate::gateway::Gateway;
 use crate::limits;
@@ -13,6 +16,8 @@ use crate::registry::NameEntry;
 pub enum Deferred {
     /// The ledger's row of an attempt.
     Row(Box<Row>),
+    /// Tokens are owed to the buckets of rate limits.
+    Tokens,
 }
 
 /// What could not be written yet. The next work that is carried out takes it along.
@@ -60,13 +65,38 @@ impl Gateway {
     /// then is kept for the next time. Whether nothing is left.
     pub async fn carry_out<P: Platform>(&self, platform: &P, work: Vec<Deferred>, patience_ms: u64) -> bool {
         let mut rows = self.backlog.take();
-        for Deferred::Row(row) in work {
-            rows.push(row.file());
+        for work in work {
+            match work {
+                Deferred::Row(row) => rows.push(row.file()),
+                // What is owed is known already.
+                Deferred::Tokens => {}
+            }
         }
+        let until = platform.now_ms().saturating_add(patience_ms);
+        let (written, paid) = join(self.write(platform, rows, until), self.pay(platform, until)).await;
+        written && paid
+    }
+
+    /// Pays the tokens that are owed.
+    async fn pay<P: Platform>(&self, platform: &P, until: u64) -> bool {
+        let mut tried = 0;
+        while !limiter::settle(self, platform).await {
+            let wait = pause(platform, tried);
+            tried += 1;
+            if platform.now_ms().saturating_add(wait) >= until {
+                platform.log(Level::Warn, r#"{"level":"warn","event":"tokens_wait"}"#);
+                return false;
+            }
+            platform.timer(wait).await;
+        }
+        true
+    }
+
+    /// Writes rows.
+    async fn write<P: Platform>(&self, platform: &P, rows: Vec<Filed>, until: u64) -> bool {
         if rows.is_empty() {
             return true;
         }
-        let until = platform.now_ms().saturating_add(patience_ms);
         let mut held = Held { gateway: self, platform, rows };
         let now = platform.now_ms();
         held.rows.retain(|row| {
@@ -93,7 +123,7 @@ impl Gateway {
 
     /// Whether work of earlier requests waits to be carried out.
     pub fn has_backlog(&self) -> bool {
-        !self.backlog.0.lock().unwrap_or_else(PoisonError::into_inner).is_empty()
+        self.limiter.owes() || !self.backlog.0.lock().unwrap_or_else(PoisonError::into_inner).is_empty()
     }
 }
 

@@ -46,6 +46,7 @@ impl Bench {
             tried: Vec::new(),
             last: None,
             panicked: false,
+            counted: false,
         }
     }
 
