@@ -308,7 +308,7 @@ fn failing_over_costs_the_tenant_one_call_and_each_target_its_own() {
     assert_eq!(record.matches(":[9,").count(), 2, "{record}");
 }
 
-/// Fault matrix S11.
+/// Fault matrix: S11.
 #[test]
 fn without_its_buckets_a_limited_call_fails_closed_unless_the_operator_opened_it() {
     let mut bench = Bench::new();
