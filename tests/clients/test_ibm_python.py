@@ -5,7 +5,7 @@ import asyncio
 import httpx
 import pytest
 from ibm_watsonx_ai import APIClient, Credentials
-from ibm_watsonx_ai.gateway import Gateway
+from ibm_watsonx_ai.gateway import Gateway, GatewayInference
 from ibm_watsonx_ai.wml_client_error import WMLClientError
 
 from harness.gateway import unique
@@ -28,11 +28,14 @@ class AsyncPlain(httpx.AsyncHTTPTransport):
         return await super().handle_async_request(request)
 
 
-def connect(tenant, **credentials):
+def client(tenant, **credentials):
     origin = tenant.gateway.origin.replace("http:", "https:")
     credentials = Credentials(url=origin, platform_url=origin, **(credentials or {"token": tenant.api_key}))
-    client = APIClient(credentials, httpx_client=httpx.Client(transport=Plain(), timeout=20), async_httpx_client=httpx.AsyncClient(transport=AsyncPlain(), timeout=20))
-    return Gateway(api_client=client, max_retries=0)
+    return APIClient(credentials, httpx_client=httpx.Client(transport=Plain(), timeout=20), async_httpx_client=httpx.AsyncClient(transport=AsyncPlain(), timeout=20))
+
+
+def connect(tenant, **credentials):
+    return Gateway(api_client=client(tenant, **credentials), max_retries=0)
 
 
 @pytest.fixture
@@ -135,6 +138,32 @@ def test_async_calls(ibm, provided):
         assert whole["choices"][0]["message"]["content"] == text
         assert (await ibm.completions.acreate("instruct", "Say hello."))["choices"][0]["text"]
         assert (await ibm.embeddings.acreate("embed", "a"))["data"][0]["embedding"]
+
+    asyncio.run(run())
+
+
+def text(answer):
+    choice = answer["choices"][0]
+    return choice["text"] if "text" in choice else choice["message"]["content"]
+
+
+def joined(chunks):
+    choices = [choice for chunk in chunks for choice in chunk["choices"]]
+    return "".join((choice["text"] if "text" in choice else choice["delta"].get("content")) or "" for choice in choices)
+
+
+def test_inference_by_model(tenant, provided):
+    api = client(tenant)
+    chat = GatewayInference(model="ibm/chat", api_client=api, max_retries=0, temperature=0.5, max_tokens=64)
+    instruct = GatewayInference(model="instruct", api_client=api, max_retries=0, max_tokens=64)
+    assert chat.get_details()["alias"] == "ibm/chat"
+    assert text(chat.chat(MESSAGES, top_p=0.9)) == joined(chat.chat_stream(MESSAGES))
+    assert text(instruct.generate("Say hello.")) == joined(instruct.generate_stream("Say hello."))
+
+    async def run():
+        assert text(await chat.achat(MESSAGES)) == joined([chunk async for chunk in await chat.achat_stream(MESSAGES)])
+        stream = await instruct.agenerate_stream("Say hello.")
+        assert text(await instruct.agenerate("Say hello.")) == joined([chunk async for chunk in stream])
 
     asyncio.run(run())
 
