@@ -220,3 +220,26 @@ def test_addresses_that_nobody_configured(own, managers, sim):
 
 def same(one, other):
     assert one == other
+
+
+@pytest.mark.entries("lambda")
+def test_the_functions_own_role(make_gateway, account):
+    """An address that tenants name, reached with the role that the function has anyway."""
+    address = f"https://secretsmanager.{REGION}.amazonaws.com"
+    entry = {"address": address, "kind": "aws", "account": ACCOUNT}
+    gateway = make_gateway(SECRETS_MANAGERS=json.dumps([entry]), AWS_REGION=REGION)
+    aws = gateway.entry.aws.client("secretsmanager")
+    tenant = gateway.tenant(secrets_manager=address)
+    made, _ = tenant.serves(account)
+    (secret,) = [one for page in aws.get_paginator("list_secrets").paginate() for one in page["SecretList"] if made["uuid"] in one["Name"]]
+    assert secret["Name"].startswith(f"model-gateway/{tenant.id}/")
+    assert json.loads(aws.get_secret_value(SecretId=secret["ARN"])["SecretString"])["apikey"] == account.key
+    check.ok(tenant.admin.chat("chat"))
+    value = json.dumps({"apikey": account.key, "base_url": account.base_url})
+    arn = aws.create_secret(Name=f"model-gateway/{tenant.id}/mine", SecretString=value)["ARN"]
+    own = check.ok(tenant.admin.post("/providers/openai", {"name": unique("p"), "data_reference": {"resource": arn}}), 201)
+    tenant.model(own, alias="own")
+    check.ok(tenant.admin.chat("own"))
+    check.ok(tenant.admin.delete("/tenant"), 204)
+    gone = aws.describe_secret(SecretId=secret["ARN"]), aws.describe_secret(SecretId=arn)
+    assert "DeletedDate" in gone[0] and "DeletedDate" not in gone[1]
