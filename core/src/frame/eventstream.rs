@@ -82,6 +82,7 @@ impl Decoder {
     }
 
     /// Whether the beginning of a frame is left: at the end of the stream, a frame that was cut.
+    #[cfg(any(test, feature = "test-support"))]
     pub(crate) fn pending(&self) -> bool {
         !self.held.is_empty()
     }

@@ -5,6 +5,7 @@
 mod admin;
 mod balancers;
 mod bounds;
+mod cuts;
 mod failover;
 mod faults;
 mod golden;

@@ -57,7 +57,15 @@ impl Source {
     fn push(&mut self, chunk: &Bytes, emit: &mut impl FnMut(Event<'_>)) -> Result<(), Broken> {
         match self {
             Self::Anthropic(frames, decoder) => frames.push(chunk, |frame| decoder.push(&frame, emit))?,
-            Self::Converse(frames, decoder) => frames.push(chunk, |frame| decoder.push(&frame, emit))?,
+            Self::Converse(frames, decoder) => {
+                if let Err(broken) = frames.push(chunk, |frame| decoder.push(&frame, emit)) {
+                    // The answer is whole; what is damaged is its usage.
+                    if !decoder.finished() {
+                        return Err(broken.into());
+                    }
+                    decoder.finish(emit);
+                }
+            }
             Self::Like(frames, decoder) => frames.push(chunk, |frame| decoder.push(&frame, emit))?,
             Self::Generation(frames, decoder) => frames.push(chunk, |frame| decoder.push(&frame, emit))?,
             Self::Completions(frames, decoder) => frames.push(chunk, |frame| decoder.push(&frame, emit))?,
@@ -83,12 +91,8 @@ impl Source {
                 }
                 decoder.finish(emit);
             }
-            Self::Converse(frames, decoder) => {
-                // A cut frame is a cut stream, whatever came before it.
-                if !frames.pending() {
-                    decoder.finish(emit);
-                }
-            }
+            // A frame that is cut says nothing, as its checksum is missing.
+            Self::Converse(_, decoder) => decoder.finish(emit),
             Self::Like(frames, decoder) => {
                 if whole {
                     frames.finish(|frame| decoder.push(&frame, emit));

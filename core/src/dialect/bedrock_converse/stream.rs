@@ -97,6 +97,11 @@ impl Decoder {
         }
     }
 
+    /// Whether the provider said why the answer ended.
+    pub(crate) fn finished(&self) -> bool {
+        self.state == State::Finished
+    }
+
     /// The provider's stream has ended. Without a stop reason it was cut, and nothing is said here.
     pub(crate) fn finish(&mut self, emit: &mut impl FnMut(Event<'_>)) {
         if self.state == State::Finished {

@@ -89,9 +89,7 @@ pub(super) fn events<'a>(expect: &Expect, pieces: impl IntoIterator<Item = &'a [
             return out;
         }
     }
-    if !frames.pending() {
-        decoder.finish(&mut emit);
-    }
+    decoder.finish(&mut emit);
     out
 }
 

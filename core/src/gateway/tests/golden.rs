@@ -123,7 +123,7 @@ impl Case {
         }
     }
 
-    fn answer(&self, answer: &Value, pieces: usize) -> Answer {
+    pub(super) fn answer(&self, answer: &Value, pieces: usize) -> Answer {
         let body = self.body(answer);
         let step = body.len().div_ceil(pieces).max(1);
         let headers = answer["headers"].as_object().unwrap();
