@@ -8,13 +8,15 @@ use super::breaker::{Turn, spread};
 use super::budget::{AGAIN, Budget, ELSEWHERE};
 use super::health::{Fit, Health};
 use super::pick::{self, Choice};
-use super::{Algorithm, AliasId, Class, Entropy, Next, Out, Pick, Plan, Reason, Size, Stop, TargetId};
+use super::{Algorithm, AliasId, Class, Digest, Entropy, News, Next, Out, Pick, Plan, Reason, Size, Stop, TargetId};
 use crate::limits;
 
 /// Longest wait for a target that wants to be left alone, in milliseconds.
 const WAIT_MS: u64 = 2_000;
 /// First wait before the same target again, in milliseconds; doubled with each further call.
 const AGAIN_MS: u64 = 200;
+/// Repeats as a share of requests where nobody can count them.
+const REPEATS: f64 = 0.1;
 /// Of a priority with so many targets, at most half are ejected.
 const MANY: usize = 4;
 
@@ -98,7 +100,8 @@ impl Board {
             _ => Some(ELSEWHERE),
         };
         if let Some(price) = price
-            && !state.budgets.entry(plan.alias).or_default().take(price, now_ms)
+            && !(state.budgets.entry(plan.alias).or_default().take(price, now_ms)
+                && (!plan.alone || state.may_repeat(plan, now_ms, entropy)))
         {
             return Next::Stop(Stop::Last);
         }
@@ -136,6 +139,35 @@ impl Board {
             content_ms: None,
             open: true,
             seed,
+        }
+    }
+
+    /// What others should know of a plan's targets; it is told once.
+    pub(crate) fn news(&self, plan: &Plan, now_ms: u64, entropy: &mut Entropy) -> Option<News> {
+        let mut state = self.lock();
+        let mut news = News::default();
+        for id in plan.candidates.iter().map(|candidate| candidate.id) {
+            if let Some(report) = state.targets.get_mut(&id).and_then(|health| health.tell(plan.alone, now_ms, entropy))
+            {
+                news.0.insert(id, report);
+            }
+        }
+        (!news.0.is_empty()).then_some(news)
+    }
+
+    /// Takes what other isolates told. `alone`: this process sees one request at a time.
+    pub(crate) fn learn(&self, digest: &Digest, alone: bool, now_ms: u64) {
+        let mut state = self.lock();
+        for (id, fact) in digest.facts() {
+            if !state.targets.contains_key(&id) {
+                make_room(&mut state.targets, limits::BOARD_TARGETS, |health| (health.in_flight > 0, health.used_ms));
+                let mut health = Health::default();
+                health.used_ms = now_ms;
+                state.targets.insert(id, health);
+            }
+            if let Some(health) = state.targets.get_mut(&id) {
+                health.learn(fact, alone, now_ms);
+            }
         }
     }
 
@@ -222,7 +254,8 @@ impl State {
         if plan.last.is_some_and(|class| !class.elsewhere()) || plan.tried.len() >= plan.most as usize {
             return Next::Stop(Stop::Last);
         }
-        let places = self.open(plan, now_ms);
+        let mut places = self.open(plan, now_ms);
+        self.take_turns_at_probing(plan, &mut places, now_ms, entropy);
         let first = places.iter().filter(|place| place.fit == Fit::Yes).map(|place| place.priority).min();
         if let Some(priority) = first {
             let unknown = Health::default();
@@ -247,6 +280,26 @@ impl State {
             }
         }
         self.last_resort(plan, &places, now_ms, entropy)
+    }
+
+    /// Of many isolates that could probe a target at once only some do.
+    fn take_turns_at_probing(&self, plan: &Plan, places: &mut [Place], now_ms: u64, entropy: &mut Entropy) {
+        for place in places.iter_mut().filter(|place| place.fit == Fit::Yes) {
+            let candidate = plan.candidates.get(place.at).map(|candidate| candidate.id);
+            let probers = candidate.and_then(|id| self.targets.get(&id)).map_or(0, |health| health.probers(now_ms));
+            if probers > 1 && entropy.unit() * f64::from(probers) >= 1.0 {
+                place.fit = Fit::Faulty(0, "ejected");
+            }
+        }
+    }
+
+    /// Whether those who are alone with their requests may repeat: the more others fail, the fewer do.
+    fn may_repeat(&self, plan: &Plan, now_ms: u64, entropy: &mut Entropy) -> bool {
+        let seen = plan.candidates.iter().filter_map(|candidate| self.targets.get(&candidate.id));
+        let (all, failed) =
+            seen.map(|health| health.shared_window(now_ms)).fold((0.0, 0.0), |a, b| (a.0 + b.0, a.1 + b.1));
+        let share = failed / (all + 3.0);
+        entropy.unit() * share < REPEATS + REPEATS * share
     }
 
     /// No target can be called as it should: one that is out for its faults is tried all the same, one that wants to be

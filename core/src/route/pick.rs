@@ -72,7 +72,7 @@ fn costs(plan: &Plan, choices: &[Choice<'_>], now_ms: u64) -> Vec<f64> {
     let mean = choices.iter().map(|choice| choice.candidate.weight).sum::<f64>() / choices.len().max(1) as f64;
     let cost = |choice: &Choice<'_>| {
         let load = f64::from(choice.health.in_flight) * mean / choice.candidate.weight;
-        let errors = 1.0 + ERRORS * choice.health.breaker.error_rate(now_ms);
+        let errors = 1.0 + ERRORS * choice.health.error_rate(now_ms);
         choice.health.expected(plan, usual, now_ms) * (1.0 + load) * errors
     };
     choices.iter().map(cost).collect()

@@ -41,6 +41,7 @@ impl Bench {
             affinity: self.affinity,
             size: Size::Small,
             stream: true,
+            alone: false,
             deadline_ms: self.now + 600_000,
             most: 3,
             tried: Vec::new(),
