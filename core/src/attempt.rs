@@ -29,6 +29,7 @@ use crate::provider::{self, Endpoint, Operation, ProviderKind};
 use crate::relay::{Codec, Hold, Pass, Relay, Setup, Source, Translate};
 use crate::route::{self, Class};
 use crate::secret::{Credential, Secret};
+use crate::span::{Span, TRACEPARENT};
 use crate::token;
 
 /// One call to one target.
@@ -52,6 +53,8 @@ pub(crate) struct Attempt<'a> {
     pub end_by_ms: u64,
     /// What the prompt's beginning is known by, if it is long enough for a provider's cache.
     pub cache_key: Option<u64>,
+    /// The client's trace, if there is one.
+    pub span: Option<&'a Span>,
     /// No other target could take over: an answer that is slow to have content is begun without it.
     pub last_resort: bool,
 }
@@ -442,6 +445,9 @@ impl Run<'_> {
         let mut headers = HeaderMap::with_capacity(draft.headers.len() + 6);
         headers.extend(draft.headers.iter().cloned());
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+        if let Some(parent) = self.attempt.span.and_then(Span::header) {
+            headers.insert(TRACEPARENT, parent);
+        }
         let identity = provider::Identity { credential: self.attempt.credential, settings, token, stream: call.stream };
         provider::authenticate(
             self.kind,

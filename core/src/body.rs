@@ -3,7 +3,7 @@
 use bytes::Bytes;
 use futures_util::future::{Either, select};
 
-use crate::account::{Bill, Closing};
+use crate::account::{Bill, Closing, Estimate, Measure, Total};
 use crate::exchange::Exchange;
 use crate::ports::{HttpClient, HttpError, Platform, UpstreamBody};
 use crate::relay::{End, Relay, Step};
@@ -102,7 +102,9 @@ impl<P: Platform> Live<P> {
     }
 
     fn settle(&mut self) {
-        let Some(usage) = self.relay.settle() else { return };
+        let asked = self.bill.as_ref().map_or(Estimate::NONE, Bill::asked);
+        let Some(Measure { usage, estimated }) = self.relay.settle(asked) else { return };
+        let mut total = Total::default();
         if let Some(bill) = self.bill.take() {
             let (class, code) = match self.relay.ended() {
                 None => (Class::Cancelled, None),
@@ -110,11 +112,11 @@ impl<P: Platform> Live<P> {
                 Some(End::Failed(code)) if self.relay.has_content() => (Class::Cut, Some(code)),
                 Some(End::Failed(code)) => (Class::Failed, Some(code)),
             };
-            let closing = Closing { class, code, usage, ..bill.so_far };
-            bill.close(closing);
+            let closing = Closing { class, code, usage, estimated, ..bill.so_far };
+            total = bill.close(closing);
         }
         let line = self.exchange.line();
-        line.usage = usage;
+        line.total = total;
         line.native_finish = self.relay.native_finish().map(str::to_owned);
         if let Some(End::Failed(code)) = self.relay.ended() {
             line.code = Some(code.as_str());

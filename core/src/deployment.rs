@@ -1,5 +1,6 @@
 //! What the operator configured: read once from the environment's names and values, wrong values refused at start.
 
+use crate::account::{Book, Books};
 use crate::auth::BearerKeys;
 use crate::egress::url::AllowedOrigins;
 use crate::limits;
@@ -26,6 +27,7 @@ pub struct Deployment {
     pub(crate) managers: Managers,
     pub(crate) prefix: String,
     pub(crate) timeouts: Timeouts,
+    pub(crate) books: Books,
 }
 
 /// How long things may take, in milliseconds.
@@ -93,6 +95,13 @@ impl Deployment {
             })?;
         let allowed = AllowedOrigins::parse(&text("EGRESS_ALLOW_ORIGINS").unwrap_or_default())
             .map_err(|which| fault("EGRESS_ALLOW_ORIGINS", &format!("must be space-separated origins: {which}")))?;
+        let book = match text("GATEWAY_PRICES") {
+            None => None,
+            Some(book) => {
+                let wrong = || fault("GATEWAY_PRICES", "must be a price book: {\"version\": \"…\", \"rows\": […]}");
+                Some(Book::read(&book).ok_or_else(wrong)?)
+            }
+        };
         let timeouts = Timeouts {
             first_content_ms: ms(&text, "GATEWAY_FIRST_CONTENT_TIMEOUT_MS", limits::FIRST_CONTENT_MS)?,
             answer_ms: ms(&text, "GATEWAY_ANSWER_TIMEOUT_MS", limits::WHOLE_ANSWER_MS)?,
@@ -122,6 +131,7 @@ impl Deployment {
             managers,
             prefix,
             timeouts,
+            books: Books::new(book),
         })
     }
 
@@ -176,6 +186,8 @@ mod tests {
             (vec![ADMIN, SEALING, ("GATEWAY_IDLE_TIMEOUT_MS", "0")], "GATEWAY_IDLE_TIMEOUT_MS"),
             (vec![ADMIN, SEALING, ("GATEWAY_SECRET_PREFIX", "canary*")], "GATEWAY_SECRET_PREFIX"),
             (vec![ADMIN, SEALING, ("SECRETS_MANAGERS", "canary")], "SECRETS_MANAGERS"),
+            (vec![ADMIN, SEALING, ("GATEWAY_PRICES", "canary")], "GATEWAY_PRICES"),
+            (vec![ADMIN, SEALING, ("GATEWAY_PRICES", r#"{"version":"canary","rows":[{}]}"#)], "GATEWAY_PRICES"),
         ] {
             let error = read(&pairs).err().unwrap();
             assert_eq!(error.variable, variable);

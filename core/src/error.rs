@@ -109,6 +109,8 @@ codes! {
     StoreUnavailable = 503 "store_unavailable" Server Client,
     /// The secrets manager cannot be reached, or does not let us in.
     SecretsUnavailable = 503 "secrets_unavailable" Server Client,
+    /// More requests at once than this process takes.
+    GatewayOverloaded = 503 "gateway_overloaded" Server Client,
     /// No provider of the model can serve now.
     NoHealthyProvider = 503 "no_healthy_provider" Server Client,
     /// The provider is overloaded.

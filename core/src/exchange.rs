@@ -4,10 +4,13 @@
 
 use std::sync::atomic::{AtomicU32, Ordering};
 
-use crate::account::Usage;
+use http::HeaderMap;
+
+use crate::account::Total;
 use crate::line::{JsonLine, Member, level_name};
 use crate::model::TenantId;
 use crate::ports::{Level, Platform};
+use crate::span::Span;
 
 /// What is known about a request so far. Only identifiers, counts and times: never bodies, keys, URLs or headers.
 pub(crate) struct Exchange<P: Platform> {
@@ -15,6 +18,7 @@ pub(crate) struct Exchange<P: Platform> {
     request_id: String,
     began_ms: u64,
     store_reads: AtomicU32,
+    span: Option<Span>,
     line: Line,
     closed: bool,
 }
@@ -52,8 +56,8 @@ pub(crate) struct Line {
     pub first_content_ms: Option<u64>,
     /// Whether the answer is streamed.
     pub stream: bool,
-    /// What was used, as reported.
-    pub usage: Option<Usage>,
+    /// What was used, and what it costs.
+    pub total: Total,
     /// The status answered.
     pub status: u16,
     /// The error code answered, or the one a stream ended with.
@@ -77,7 +81,15 @@ impl<P: Platform> Exchange<P> {
             }
         }
         let began_ms = platform.now_ms();
-        Self { platform, request_id, began_ms, store_reads: AtomicU32::new(0), line: Line::default(), closed: false }
+        Self {
+            platform,
+            request_id,
+            began_ms,
+            store_reads: AtomicU32::new(0),
+            span: None,
+            line: Line::default(),
+            closed: false,
+        }
     }
 
     /// In the place of one that a live body took over: it writes nothing.
@@ -87,9 +99,24 @@ impl<P: Platform> Exchange<P> {
             request_id: String::new(),
             began_ms: 0,
             store_reads: AtomicU32::new(0),
+            span: None,
             line: Line::default(),
             closed: true,
         }
+    }
+
+    /// Joins the client's trace, if the headers name one.
+    pub(crate) fn join(&mut self, headers: &HeaderMap) {
+        self.span = Span::join(headers, || {
+            let mut random = [0_u8; 8];
+            self.platform.fill_random(&mut random);
+            random
+        });
+    }
+
+    /// Our span of the client's trace.
+    pub(crate) const fn span(&self) -> Option<&Span> {
+        self.span.as_ref()
     }
 
     /// The id that the client and the log see.
@@ -142,6 +169,10 @@ impl<P: Platform> Exchange<P> {
         put("level", level_name(level).into());
         put("time_ms", now_ms.into());
         put("request_id", self.request_id.as_str().into());
+        if let Some(span) = &self.span {
+            put("trace_id", span.trace_id.as_str().into());
+            put("span_id", span.span_id.as_str().into());
+        }
         put("http.request.method", line.method.into());
         put("http.route", line.route.into());
         put("http.response.status_code", line.status.into());
@@ -161,12 +192,19 @@ impl<P: Platform> Exchange<P> {
         put("route_reason", line.route_reason.into());
         put("failed_attempts", line.failed_attempts.as_deref().into());
         put("native_finish_reason", line.native_finish.as_deref().into());
-        if let Some(usage) = line.usage {
+        if let Some(usage) = line.total.measure.usage {
             put("gen_ai.usage.input_tokens", usage.input_tokens.into());
             put("gen_ai.usage.output_tokens", usage.output_tokens.into());
             put("gen_ai.usage.cache_read.input_tokens", usage.cache_read_tokens.into());
             put("gen_ai.usage.cache_creation.input_tokens", usage.cache_write_tokens.into());
             put("gen_ai.usage.reasoning.output_tokens", usage.reasoning_tokens.into());
+            if line.total.measure.estimated {
+                put("usage_estimated", Member::Flag(true));
+            }
+        }
+        if let Some(cost) = &line.total.cost {
+            put("cost_pico_usd", cost.pico_usd.into());
+            put("price_version", (&*cost.version).into());
         }
         put("first_content_ms", line.first_content_ms.into());
         put("duration_ms", now_ms.saturating_sub(self.began_ms).into());

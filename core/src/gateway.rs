@@ -48,6 +48,7 @@ impl Gateway {
         let (head, body) = request.into_parts();
         let mut exchange = Exchange::new(platform);
         let request_id = exchange.request_id().to_owned();
+        exchange.join(&head.headers);
         exchange.line().method = method_name(&head.method);
         let origin = self.cors_origin(&head.headers);
 
@@ -70,10 +71,33 @@ impl Gateway {
         };
         dress(response.headers_mut(), &request_id);
         if let Some(origin) = origin {
-            let headers = response.headers_mut();
-            headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin);
-            headers.insert(header::ACCESS_CONTROL_EXPOSE_HEADERS, HeaderValue::from_static(EXPOSED));
-            headers.append(header::VARY, HeaderValue::from_static("Origin"));
+            allow(response.headers_mut(), origin);
+        }
+        response
+    }
+
+    /// Answers a request that the runtime has no room for: 503, unread and at once. Only `/healthz` is answered, since
+    /// who asks there must not take a busy process for a dead one.
+    pub fn turn_away<P: Platform>(&self, platform: P, head: &http::request::Parts) -> Response<Body<P>> {
+        let mut exchange = Exchange::new(platform);
+        let request_id = exchange.request_id().to_owned();
+        exchange.line().method = method_name(&head.method);
+        let response = match api::route(&head.method, head.uri.path()) {
+            api::Found::Route(Route::Health) => api::health::live(),
+            found => {
+                let line = exchange.line();
+                line.code = Some(ErrorCode::GatewayOverloaded.as_str());
+                if let api::Found::Route(route) = found {
+                    line.route = route.template();
+                }
+                let message = "The gateway has as many requests as it can take. Try again shortly.";
+                Failure::new(ErrorCode::GatewayOverloaded, message).retry_after(1).response()
+            }
+        };
+        let mut response = finish(exchange, response);
+        dress(response.headers_mut(), &request_id);
+        if let Some(origin) = self.cors_origin(&head.headers) {
+            allow(response.headers_mut(), origin);
         }
         response
     }
@@ -149,6 +173,13 @@ fn dress(headers: &mut HeaderMap, request_id: &str) {
     if let Ok(id) = HeaderValue::from_str(request_id) {
         headers.insert(REQUEST_ID, id);
     }
+}
+
+/// Lets scripts of an origin read an answer.
+fn allow(headers: &mut HeaderMap, origin: HeaderValue) {
+    headers.insert(header::ACCESS_CONTROL_ALLOW_ORIGIN, origin);
+    headers.insert(header::ACCESS_CONTROL_EXPOSE_HEADERS, HeaderValue::from_static(EXPOSED));
+    headers.append(header::VARY, HeaderValue::from_static("Origin"));
 }
 
 const EXPOSED: &str = "x-request-id, retry-after, retry-after-ms, x-should-retry, x-gateway-upstream-request-id, \

@@ -36,6 +36,7 @@ mod relay;
 mod route;
 pub mod secret;
 mod sign;
+mod span;
 pub mod sweep;
 mod tenancy;
 #[cfg(any(test, feature = "test-support"))]

@@ -36,6 +36,16 @@ pub const METADATA_BYTES: usize = 8 << 10;
 pub const METADATA_DEPTH: usize = 32;
 /// Bytes of what a tenant says of a model's capabilities, encoded.
 pub const CAPABILITIES_BYTES: usize = 4 << 10;
+/// Most tokens that one call can have as input, and as output; a provider that reports more is mistaken.
+pub const TOKENS: u64 = 1 << 29;
+/// Highest price of a million tokens, in USD. With [`TOKENS`] it bounds what a call can cost (`account::price`).
+pub const PRICE_USD: u64 = 10_000;
+/// Bytes of what a tenant says of a model's price, encoded.
+pub const PRICE_BYTES: usize = 2 << 10;
+/// Tiers of a price, by the size of the input.
+pub const PRICE_TIERS: usize = 8;
+/// Bytes of a price book's version.
+pub const PRICE_VERSION_BYTES: usize = 64;
 /// Images of one request that are fetched for a provider that wants bytes.
 pub const FETCHED_IMAGES: usize = 20;
 /// Largest image that is fetched, in bytes (Bedrock takes 3.75 MB).

@@ -11,7 +11,7 @@ use bytes::Bytes;
 
 pub(crate) use self::pass::Pass;
 pub(crate) use self::translate::{Source, Translate};
-use crate::account::{Meter, Usage};
+use crate::account::{Estimate, Measure, Meter, Usage};
 use crate::deployment::Timeouts;
 use crate::dialect::failure;
 use crate::error::{ErrorCode, Failure};
@@ -50,6 +50,8 @@ pub(crate) struct Note {
     failure: Option<Box<Failure>>,
     /// The last usage reported.
     usage: Option<Usage>,
+    /// Bytes of the answer's text.
+    text: u64,
     /// The provider's own word for why it ended, if ours cannot say it.
     native_finish: Option<String>,
     /// The provider's name of the model.
@@ -283,9 +285,9 @@ impl Relay {
         self.native_finish.as_deref()
     }
 
-    /// The usage, the first time it is asked for.
-    pub(crate) fn settle(&mut self) -> Option<Option<Usage>> {
-        self.meter.settle()
+    /// What was used, the first time it is asked for; `asked` is for providers that did not tell.
+    pub(crate) fn settle(&mut self, asked: Estimate) -> Option<Measure> {
+        self.meter.settle(self.ended() == Some(End::Complete), asked)
     }
 
     fn step(&mut self, bytes: Bytes, failure: Option<Box<Failure>>, now_ms: u64) -> Step {
@@ -335,6 +337,7 @@ impl Relay {
 
     /// Takes over what a codec found; the failure that ends the stream, cleaned of secrets.
     fn judge(&mut self, note: Note) -> Option<Box<Failure>> {
+        self.meter.pass(note.text);
         if let Some(usage) = note.usage {
             self.meter.report(usage);
         }

@@ -238,7 +238,7 @@ struct Found {
     stale: bool,
 }
 
-/// Asks the store, once more on a passing fault, and remembers the answer.
+/// Asks the store, once more on a passing fault that came quickly, and remembers the answer.
 async fn load<P: Platform>(
     gateway: &Gateway,
     exchange: &Exchange<P>,
@@ -250,7 +250,8 @@ async fn load<P: Platform>(
     let known = gateway.cache.tenant(tenant, hash, asked_ms).map(|known| known.config);
     let version = known.as_ref().map(|config| config.head().version);
     let mut loaded = exchange.store().load(tenant, hash, version).await;
-    if loaded.as_ref().is_err_and(PortError::retryable) {
+    let quick = || platform.now_ms().saturating_sub(asked_ms) < limits::STORE_RETRY_MS;
+    if loaded.as_ref().is_err_and(PortError::retryable) && quick() {
         platform.timer(50).await;
         loaded = exchange.store().load(tenant, hash, version).await;
     }

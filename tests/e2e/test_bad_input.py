@@ -90,6 +90,7 @@ def caller_of(gateway, tenant, route):
 
 @pytest.mark.parametrize("route", WITH_BODY, ids=str)
 class TestEveryRoute:
+    @pytest.mark.fault("C2", "C3", "C5")
     def test_bodies_that_are_no_json(self, gateway, tenant, place, unchanged, route):
         caller, path = caller_of(gateway, tenant, route), route.fill(**place)
         wrong = []
@@ -101,11 +102,13 @@ class TestEveryRoute:
                 wrong.append(f"{name}: {failure}")
         assert not wrong, "\n".join(wrong)
 
+    @pytest.mark.fault("C2")
     def test_json_that_is_no_object(self, gateway, tenant, place, unchanged, route):
         caller, path = caller_of(gateway, tenant, route), route.fill(**place)
         for content in NOT_AN_OBJECT:
             check.error(caller.request(route.method, path, content=content), 400, ("invalid_request", "invalid_json"))
 
+    @pytest.mark.fault("C7")
     def test_media_types(self, gateway, tenant, place, unchanged, route):
         caller, path = caller_of(gateway, tenant, route), route.fill(**place)
         content = json.dumps(route.body).encode()
@@ -122,6 +125,7 @@ class TestEveryRoute:
         for media_type in GOOD_MEDIA_TYPES:
             check.error(caller.request(route.method, path, content=b"{", headers={"content-type": media_type}), 400, "invalid_json")
 
+    @pytest.mark.fault("C1")
     def test_bodies_over_the_limit(self, gateway, tenant, place, unchanged, route):
         caller, path = caller_of(gateway, tenant, route), route.fill(**place)
         limit = route.limit
@@ -132,6 +136,7 @@ class TestEveryRoute:
         pieces = iter([b" " * 65_536] * (limit // 65_536) + [b" "])
         check.error(caller.request(route.method, path, content=pieces), 413, "request_too_large")
 
+    @pytest.mark.fault("C8")
     def test_unknown_members_of_admin_bodies(self, gateway, tenant, place, unchanged, route):
         if route.data:
             return
@@ -149,6 +154,7 @@ class TestEveryRoute:
             assert found["param"] == missing or (missing == "data" and found["param"] in ("data", None)), found
 
 
+@pytest.mark.fault("C4")
 def test_depth_at_the_limit(tenant, place):
     def deep(levels):
         """An object in an object in lists: `levels` in all."""
@@ -162,6 +168,7 @@ def test_depth_at_the_limit(tenant, place):
     check.error(tenant.admin.post(path, content=deep(129)), 400, "json_too_deep")
 
 
+@pytest.mark.fault("C4")
 def test_deep_data_bodies(tenant, place, account):
     def deep(levels):
         return b'{"model":"chat","messages":[{"role":"user","content":"x"}],"x_deep":' + b"[" * (levels - 1) + b"]" * (levels - 1) + b"}"
@@ -173,6 +180,7 @@ def test_deep_data_bodies(tenant, place, account):
     assert len(account.calls()) == 1
 
 
+@pytest.mark.fault("C4")
 def test_wide_bodies_are_quick(tenant, place, account):
     """700,000 elements, a long number, a huge string: judged within a moment, and the next call works."""
     for content in (
@@ -202,6 +210,7 @@ DATA_MEMBERS = [
 
 
 @pytest.mark.parametrize(("path", "member", "values"), DATA_MEMBERS, ids=lambda v: str(v)[:20])
+@pytest.mark.fault("C6")
 def test_members_of_data_bodies(tenant, unchanged, path, member, values):
     bodies = {
         "/chat/completions": {"model": "chat", "messages": [{"role": "user", "content": "Hi"}]},
@@ -220,6 +229,7 @@ def test_stream_options_without_stream(tenant, place, account):
     check.error(tenant.admin.chat("chat", stream_options={"include_usage": True}), 400)
 
 
+@pytest.mark.fault("C6")
 def test_numbers_out_of_range(tenant, unchanged):
     for number in (b"1e400", b"-1e400", b"1e999999999"):
         content = b'{"model":"chat","messages":[{"role":"user","content":"x"}],"temperature":' + number + b"}"

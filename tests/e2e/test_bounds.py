@@ -18,6 +18,7 @@ def spread(gateway, caller, account, width=4):
 
 
 @pytest.mark.slow
+@pytest.mark.fault("S4", "P8")
 def test_changes_hold_everywhere_within_the_bound(gateway, sim):
     """A revoked key, a deleted provider, a deleted model, a deleted tenant: refused within 30 s (local: at once)."""
     cases = []
@@ -73,6 +74,7 @@ def test_changes_hold_everywhere_within_the_bound(gateway, sim):
     assert not wrong, wrong
 
 
+@pytest.mark.fault("S5")
 def test_what_is_new_works_at_once_everywhere(served, account, sim):
     """New keys, models and providers, right after a miss was cached."""
     gateway = served.gateway
@@ -110,6 +112,7 @@ class TestStoreReads:
             check.ok(answer)
             assert store_reads(gateway, answer) == 0, gateway.log_line(answer)
 
+    @pytest.mark.fault("R9")
     def test_a_cold_call_makes_few(self, served):
         answer = served.inference().chat("chat")
         check.ok(answer)

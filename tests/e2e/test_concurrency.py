@@ -3,6 +3,8 @@
 import collections
 import concurrent.futures
 
+import pytest
+
 from harness import check
 from harness.gateway import unique
 
@@ -19,6 +21,7 @@ def statuses(answers):
     return collections.Counter(answer.status_code for answer in answers)
 
 
+@pytest.mark.fault("P4")
 def test_one_provider_name_has_one_winner(gateway, tenant):
     answers = at_once(lambda n: tenant.admin.post("/providers/openai", {"name": "wanted" if n % 2 else "WANTED", "data": {"apikey": KEY}}))
     assert statuses(answers) == {201: 1, 409: N - 1}
@@ -38,6 +41,7 @@ def test_different_providers_are_all_there(gateway, tenant):
     orphans(gateway, tenant, made)
 
 
+@pytest.mark.fault("P5")
 def test_different_aliases_are_all_there(tenant, account):
     provider = tenant.provider(account)
     answers = at_once(lambda n: tenant.admin.post(f"/providers/{provider['uuid']}/models", {"id": "gpt-4o", "alias": f"a{n}"}))
@@ -47,6 +51,7 @@ def test_different_aliases_are_all_there(tenant, account):
         check.ok(answer)
 
 
+@pytest.mark.fault("P6")
 def test_one_model_is_enabled_once(tenant):
     provider = tenant.provider(apikey=KEY)
     answers = at_once(lambda n: tenant.admin.post(f"/providers/{provider['uuid']}/models", {"id": "gpt-4o", "alias": "a"}))
@@ -54,6 +59,7 @@ def test_one_model_is_enabled_once(tenant):
     assert len({answer.json()["uuid"] for answer in answers}) == 1 and len(tenant.models()) == 1
 
 
+@pytest.mark.fault("P4")
 def test_one_tenant_name_has_one_winner(gateway):
     name = unique("wanted")
     answers = at_once(lambda n: gateway.operator.post("/tenant", {"name": name if n % 2 else name.upper()}))
@@ -80,6 +86,7 @@ def test_renames_to_one_name_have_one_winner(gateway):
         assert check.ok(one.admin.get("/tenant"))["name"] == (name if answer.status_code == 200 else one.name)
 
 
+@pytest.mark.fault("P5", "S8")
 def test_mixed_changes_lose_nothing(tenant, account):
     """Providers, models and keys made and removed at the same time: what remains is what was answered."""
     provider = tenant.provider(account)
@@ -101,12 +108,14 @@ def test_mixed_changes_lose_nothing(tenant, account):
     assert len(check.ok(tenant.admin.get("/keys"))["data"]) == 11
 
 
+@pytest.mark.fault("P10")
 def test_one_provider_is_deleted_once(tenant):
     provider = tenant.provider(apikey=KEY)
     answers = at_once(lambda _: tenant.admin.delete(f"/providers/{provider['uuid']}"), 20)
     assert statuses(answers) == {204: 1, 404: 19}
 
 
+@pytest.mark.fault("P8")
 def test_calls_go_on_while_the_configuration_changes(served, account):
     """Deleting and adding other things never disturbs an alias that stays; deleting its provider ends it cleanly."""
     (provider,) = served.providers()

@@ -19,6 +19,7 @@ CALLS = [
 class TestAnswers:
     @pytest.mark.parametrize(("path", "body", "object"), CALLS, ids=[c[0] for c in CALLS])
     @pytest.mark.parametrize("mount", ["/v1", "/ml/gateway/v1"])
+    @pytest.mark.fault("U40")
     def test_the_providers_answer_comes_back_as_it_is(self, served, account, sim, mount, path, body, object):
         answer = check.ok(served.admin.on(mount).post(path, {"model": "chat", **body}))
         assert answer["object"] == object
@@ -91,6 +92,7 @@ class TestWhatTheProviderGets:
         assert call["violations"] == [] and call["refused"] is None, call
         return json.loads(call["body"])
 
+    @pytest.mark.fault("C9")
     def test_the_body_with_only_the_model_changed(self, served, account):
         body = {
             "messages": [{"role": "developer", "content": "Be brief."}, {"role": "user", "content": [{"type": "text", "text": "Hi é 模型 🙂"}]}], "model": "chat", "temperature": 0.25,
@@ -110,6 +112,7 @@ class TestWhatTheProviderGets:
         got = account.last()["body"]
         assert got == content.replace('"model":"chat","x_last"', '"model":"gpt-4o-mini","x_last"'), got
 
+    @pytest.mark.fault("C9")
     def test_the_gateways_own_members_stay_here(self, served, account):
         for path, body, _ in CALLS:
             given = {"model": "chat", **body, "cache": {"enabled": False}, "router": {"models": ["x"], "optimization": "cost"}, "x_kept": 1}

@@ -191,7 +191,9 @@ def test_the_only_target_fails(alone, one, id, step, status, code, calls, elsewh
         assert int(answer.headers["retry-after"]) >= 1
     assert len(account.calls()) == calls, f"{len(account.calls())} calls; {found}"
     line = judge_log(alone, answer, status=status, calls=calls, code=found["code"])
-    assert (line.get("upstream_status") or 0) == (account.calls()[-1]["status"] or 0), line
+    if code or alone.entry.kind != "worker":
+        # workerd may see that a body breaks off before it tells that there was an answer.
+        assert (line.get("upstream_status") or 0) == (account.calls()[-1]["status"] or 0), line
     settled(account)
 
     account.script()

@@ -183,6 +183,7 @@ class TestKilled:
                 made["second key"] = check.ok(api.post("/keys", {"name": "k", "scopes": ["inference"]}), 201)["api_key"]
 
     @pytest.mark.parametrize("round", range(ROUNDS))
+    @pytest.mark.fault("P3", "R2")
     def test_nothing_is_half_visible(self, doomed, sim, round):
         account = sim.account()
         doomed.canaries.add(account.key, "apikey of a provider whose gateway was killed")
@@ -232,6 +233,7 @@ class TestKilled:
 
 
 @pytest.mark.entries("lambda")
+@pytest.mark.fault("R4", "R8")
 def test_a_stream_ends_before_the_platform_ends_it(make_gateway, sim):
     """The function's own time is nearly up: five seconds before that the client gets an error event, not a broken connection."""
     gateway = make_gateway(LAMBDA_TIMEOUT_S="8")

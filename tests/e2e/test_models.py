@@ -38,6 +38,7 @@ class TestEnable:
         assert made.get("metadata", {}) == {}
         assert None not in made.values()
 
+    @pytest.mark.fault("P6")
     def test_an_exact_repeat_is_the_same_object(self, tenant, provider):
         for body in ({"id": "gpt-4o", "alias": "chat"}, {"id": "gpt-4o"}):
             made = enable(tenant, provider, body)

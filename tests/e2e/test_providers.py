@@ -102,6 +102,7 @@ def test_no_field_takes_a_wrong_value(tenant, kind):
     assert tenant.providers() == []
 
 
+@pytest.mark.fault("P13")
 def test_a_credential_at_its_limit(tenant):
     check.ok(tenant.admin.post("/providers/openai", {"name": "long", "data": {"apikey": "x" * 16_384}}), 201)
     check.ok(tenant.admin.post("/providers/openai", {"name": "short", "data": {"apikey": "k"}}), 201)
@@ -195,6 +196,7 @@ class TestLists:
         assert None not in read.values()
         assert KEY not in str(read)
 
+    @pytest.mark.fault("P10")
     def test_an_unknown_provider_is_absent(self, tenant):
         for id in (unused_id(), "x", "openai", "4cag", "%00", "a" * 2000):
             check.error(tenant.admin.get(f"/providers/{id}"), 404)

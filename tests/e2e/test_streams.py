@@ -124,11 +124,13 @@ class TestOddButRight:
     }
 
     @pytest.mark.parametrize("name", LINES)
+    @pytest.mark.fault("U31", "U38")
     def test_read(self, served, account, name):
         account.script({"raw_sse": self.LINES[name]})
         stream = served.admin.chat_stream("chat").finished()
         assert stream.text == "one two" and stream.finish_reasons == ["stop"]
 
+    @pytest.mark.fault("U22")
     def test_a_missing_end_mark_after_the_end(self, served, account):
         account.script({"raw_sse": data(*PROPER, done=False)}, {"no_done": True})
         for _ in range(2):
@@ -183,6 +185,7 @@ AFTER_CONTENT = [
 
 class TestFaults:
     @pytest.mark.parametrize(("name", "step", "status", "code"), BEFORE_CONTENT, ids=[row[0] for row in BEFORE_CONTENT])
+    @pytest.mark.fault("U21", "U25", "U31", "U32")
     def test_before_content_the_status_tells(self, served, account, name, step, status, code):
         account.script(step, repeat=True)
         answer = served.admin.chat_stream("chat")
@@ -191,6 +194,7 @@ class TestFaults:
         assert 1 <= len(account.calls()) <= 3
 
     @pytest.mark.parametrize(("name", "step", "code"), AFTER_CONTENT, ids=[row[0] for row in AFTER_CONTENT])
+    @pytest.mark.fault("U20", "U21", "U26", "U31", "U32")
     def test_after_content_one_error_event_ends_the_stream(self, served, account, name, step, code):
         account.script(step, repeat=True)
         stream = served.admin.chat_stream("chat")
@@ -227,6 +231,7 @@ class TestFaults:
         served.admin.chat_stream("chat").cut()
         check.error(served.admin.chat_stream("chat"), 400, type="invalid_request_error")
 
+    @pytest.mark.fault("U20", "U21", "U24")
     def test_cut_at_every_place(self, served, account):
         """A stream cut at any byte: the status, an error event, or a finished stream, by what had been seen."""
         text = data(*PROPER)
@@ -257,12 +262,14 @@ class TestFaults:
             account.script(*rest)
         assert not wrong, "\n".join(wrong[:10])
 
+    @pytest.mark.fault("U24")
     def test_after_the_end_a_fault_is_none(self, served, account):
         text = data(*PROPER)
         account.script({"raw_sse": text, "cut_at": len(text)}, {"raw_sse": text, "cut_at": len(text), "rst": True})
         for _ in range(2):
             served.admin.chat_stream("chat").finished()
 
+    @pytest.mark.fault("U30")
     def test_json_where_a_stream_was_asked_for(self, served, account):
         account.script({"stream": False})
         answer = served.admin.chat_stream("chat")
@@ -272,6 +279,7 @@ class TestFaults:
         else:
             check.error(answer, 502, "upstream_protocol")
 
+    @pytest.mark.fault("U30")
     def test_a_stream_where_json_was_asked_for(self, served, account):
         account.script({"stream": True})
         answer = served.admin.chat("chat")
@@ -284,6 +292,7 @@ class TestFaults:
 class TestTime:
     """Everything that waits, at the same time. The limits are shortened through the environment."""
 
+    @pytest.mark.fault("U16", "U17", "U18", "U19")
     def test_limits(self, gateway, sim):
         first, idle, whole, total, alive = (
             TIMEOUTS_MS[f"GATEWAY_{name}"] / SECOND for name in ("FIRST_CONTENT_TIMEOUT_MS", "IDLE_TIMEOUT_MS", "ANSWER_TIMEOUT_MS", "TOTAL_TIMEOUT_MS", "KEEP_ALIVE_MS")
@@ -373,6 +382,7 @@ class TestClientLeaves:
         [({"chunks": 1_000, "chunk_delay_ms": 100}, True, True), ({"hang": "headers"}, False, True), ({"hang": "headers"}, False, False)],
         ids=["in the stream", "before the stream", "before the answer"],
     )
+    @pytest.mark.fault("C11", "C12", "R15")
     def test_the_upstream_is_closed_within_two_seconds(self, served, account, step, read_first, stream):
         if not read_first and served.gateway.entry.kind == "worker":
             # Until an answer has begun, workerd by itself notices only a reset, which tests/worker/leave.test.mjs sends.
@@ -386,6 +396,7 @@ class TestClientLeaves:
         check.ok(served.admin.get("/tenant"))
 
     @pytest.mark.entries("lambda")
+    @pytest.mark.fault("C11", "C12")
     def test_lambda_reads_to_the_end(self, served, account):
         self.leave(served, account, {"chunks": 10, "chunk_delay_ms": 100})
         end = time.monotonic() + 6
@@ -394,6 +405,7 @@ class TestClientLeaves:
         (call,) = account.calls()
         assert call["finished"] and not call["client_closed"]
 
+    @pytest.mark.fault("C12")
     def test_one_log_line_when_the_client_left(self, served, account):
         account.script({"chunks": 30, "chunk_delay_ms": 50}, repeat=True)
         with served.admin.open("/chat/completions", self.BODY) as answer:
@@ -403,6 +415,7 @@ class TestClientLeaves:
         assert served.id in line.values()
 
     @pytest.mark.entries("local", "worker")
+    @pytest.mark.fault("C13")
     def test_a_slow_reader_slows_the_upstream(self, served, account):
         """What the client does not read is not fetched: 30 MB do not pile up here."""
         account.script({"raw_sse": data(ROLE, *[chunk("x" * 100_000)] * 300, STOP)})

@@ -515,6 +515,7 @@ DROPPED = {
 class TestParameters:
     @both
     @on(*TYPES)
+    @pytest.mark.fault("C9")
     def test_what_cannot_be_expressed_is_dropped_and_named(self, up, streamed):
         answer = ask(up.api, streamed=streamed, **TUNING)
         assert answer.said.content == SAID

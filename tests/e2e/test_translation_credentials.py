@@ -154,6 +154,7 @@ class TestTokens:
         assert len(self.tokens(own_up)) == 1
 
     @own(WATSONX)
+    @pytest.mark.fault("U45", "R13")
     def test_that_live_a_moment_only(self, own_up):
         own_up.account.configure(token_seconds=1)
         for _ in range(3):

@@ -199,6 +199,7 @@ class TestCompletions:
         assert self.complete(up, echo=True, max_tokens=50)["choices"][0]["text"].startswith("one two")
 
     @pytest.mark.parametrize("own_up", COMPLETES, indirect=True, ids=str)
+    @pytest.mark.fault("C17")
     def test_faults(self, own_up):
         own_up.account.script({"status": 500}, repeat=True)
         check.error(own_up.api.post("/completions", {"model": "complete", "prompt": "a"}), 502, "upstream_error")

@@ -42,6 +42,7 @@ class TestBeforeContent:
 
     @both
     @own(*TYPES)
+    @pytest.mark.fault("U7")
     def test_a_rate_limit(self, own_up, streamed):
         own_up.account.script({"status": 429, "retry_after": 30}, repeat=True)
         answer = own_up.api.chat("chat", stream=streamed)
@@ -54,6 +55,7 @@ class TestBeforeContent:
         assert len(own_up.calls()) == 1
 
     @own(ANTHROPIC)
+    @pytest.mark.fault("U9")
     def test_an_overloaded_provider(self, own_up):
         own_up.account.script({"status": 529}, repeat=True)
         answer = own_up.api.chat("chat")
@@ -62,6 +64,7 @@ class TestBeforeContent:
 
     @both
     @own(*TYPES, BEDROCK_KEY)
+    @pytest.mark.fault("U2", "U44")
     def test_credentials_that_it_does_not_take(self, own_up, streamed):
         own_up.may_refuse = True
         wrong = {"secret_access_key": "another", "keys": ["another"]} if own_up.kind.type == "bedrock" else {"keys": ["another"]}
@@ -72,6 +75,7 @@ class TestBeforeContent:
         assert len(own_up.calls()) <= 1
 
     @own(WATSONX)
+    @pytest.mark.fault("U43")
     def test_a_service_of_tokens_that_fails(self, own_up):
         own_up.account.configure(token_script=[{"status": 500, "repeat": True}])
         check.error(own_up.api.chat("chat"), 502, "upstream_auth_unavailable")
@@ -80,6 +84,7 @@ class TestBeforeContent:
         check.within(10, lambda: check.ok(own_up.api.chat("chat")))
 
     @own(WATSONX)
+    @pytest.mark.fault("U45")
     def test_a_token_serves_many_calls_and_is_renewed(self, own_up):
         for _ in range(3):
             ask(own_up.api)
@@ -106,6 +111,7 @@ class TestBeforeContent:
         ],
         indirect=["own_up"], ids=str,
     )  # fmt: skip
+    @pytest.mark.fault("U25", "U37")
     def test_kinds_of_errors_as_the_first_event(self, own_up, error, status, code):
         own_up.account.script({"error_event": {"after": 0, "error": error}}, repeat=True)
         check.error(own_up.api.chat("chat", stream=True), status, code)
@@ -119,12 +125,14 @@ class TestBeforeContent:
 
     @both
     @own(*TYPES)
+    @pytest.mark.fault("U14", "U20")
     def test_broken_connections(self, own_up, streamed):
         for step in ({"close_without_answer": True, "rst": True}, {"cut_at": 3, "rst": True}, {"cut_at": 3}):
             own_up.account.script(step, repeat=True)
             check.error(own_up.api.chat("chat", stream=streamed), 502)
 
     @own(BEDROCK)
+    @pytest.mark.fault("U36")
     def test_a_frame_that_is_damaged(self, own_up):
         for prelude in (False, True):
             own_up.account.script({"bad_crc": {"frame": 0, "prelude": prelude}}, repeat=True)
@@ -157,10 +165,12 @@ class TestAfterContent:
         ],
         indirect=["up"], ids=str,
     )  # fmt: skip
+    @pytest.mark.fault("U26", "U37")
     def test_kinds_of_errors(self, up, error, code):
         self.cut(up, {"error_event": {"after": 6, "error": error}}, code)
 
     @on(*TYPES)
+    @pytest.mark.fault("U21")
     def test_an_end_without_a_reason(self, up):
         self.cut(up, {"no_finish": True, "no_done": True}, "upstream_incomplete")
 
@@ -169,6 +179,7 @@ class TestAfterContent:
         self.cut(up, {"clean_end_at": 2_000}, ("upstream_incomplete", "upstream_protocol", "upstream_disconnected"))
 
     @on(*TYPES)
+    @pytest.mark.fault("U20")
     def test_a_reset(self, up):
         self.cut(up, {"cut_at": 2_000, "rst": True}, "upstream_disconnected")
 
@@ -180,6 +191,7 @@ class TestAfterContent:
         assert up.account.key.encode() not in stream.data
 
     @on(BEDROCK)
+    @pytest.mark.fault("U36")
     def test_a_frame_that_is_damaged(self, up):
         for prelude in (False, True):
             up.begin()
@@ -196,6 +208,7 @@ class TestAfterContent:
         assert stream.finish_reasons == []
 
     @on(*TYPES)
+    @pytest.mark.fault("U22")
     def test_only_the_end_mark_is_missing(self, up):
         """Why it ended was said."""
         up.account.script({"no_done": True})
@@ -203,6 +216,7 @@ class TestAfterContent:
         assert stream.finish_reasons == ["stop"] and stream.text
 
     @own(OPENAI, ANTHROPIC, BEDROCK, WATSONX)
+    @pytest.mark.fault("U18")
     def test_silence(self, own_up):
         own_up.account.script({"text": WORDS, "hang": {"after_bytes": 2_000}})
         stream = own_up.api.chat_stream("chat")

@@ -122,6 +122,7 @@ def test_broken_answers(served, account, id, step, code):
 
 
 @pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+@pytest.mark.fault("U11")
 def test_redirects_are_never_followed(served, account, sim, status):
     canary = sim.account()
     for location in (f"{canary.base_url}/chat/completions", "http://169.254.169.254/latest/meta-data/", "/v1/models", "//evil.example/"):
@@ -145,6 +146,7 @@ def test_huge_headers_of_an_answer(served, account):
 class TestWords:
     """Which words of a provider reach a client (design section 5, fixtures of openai)."""
 
+    @pytest.mark.fault("U1", "U5", "U7")
     def test_errors_about_the_request_keep_theirs(self, gateway, sim):
         cases = [
             (400, error(message="Unsupported parameter: 'max_tokens' is not supported with this model. Use 'max_completion_tokens' instead.", param="max_tokens", code="unsupported_parameter"), 400),
@@ -175,6 +177,7 @@ class TestWords:
         account.script({"status": 429, "body": error(type="insufficient_quota", code="insufficient_quota"), "headers": [["x-should-retry", "false"]]}, repeat=True)
         assert served.admin.post("/chat/completions", CHAT).headers["x-should-retry"] == "false"
 
+    @pytest.mark.fault("U7")
     def test_retry_after_is_capped(self, gateway, sim):
         for given, low, high in ((2, 1, 3), ("7", 6, 8), (3600, 1, 60), ("1000000000", 1, 60), (-1, 1, 60), ("nonsense", 1, 60), ("Wed, 21 Oct 2065 07:28:00 GMT", 1, 60)):
             tenant, account = fresh(gateway, sim)
@@ -232,6 +235,7 @@ class TestWords:
             assert "<html" not in found["message"]
 
 
+@pytest.mark.fault("U2")
 def test_a_credential_that_is_refused_is_tried_once(served, account):
     account.script({"status": 401}, repeat=True)
     for _ in range(3):
@@ -239,6 +243,7 @@ def test_a_credential_that_is_refused_is_tried_once(served, account):
     assert len(account.calls()) <= 3
 
 
+@pytest.mark.fault("U2", "U8", "U29")
 def test_faults_of_embeddings_and_completions(served, account):
     for path, body in (("/embeddings", {"model": "chat", "input": "x"}), ("/completions", {"model": "chat", "prompt": "x"})):
         for step, status, code in (({"status": 500}, 502, "upstream_error"), ({"body": {"object": "list"}}, 502, "upstream_protocol"), ({"status": 401}, 502, "upstream_auth_failed")):

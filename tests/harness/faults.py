@@ -35,6 +35,8 @@ FOLDERS = {
     "functions/lambda": ("lambda",),
     "functions/worker": ("worker",),
     "tests/ports/src": ("local", "lambda"),
+    "tests/ports/tests/it/redb": ("local",),
+    "tests/ports/tests/it/dynamo": ("lambda",),
     "tests/worker": ("worker",),
 }
 
@@ -64,7 +66,7 @@ def claims():
 
 
 def source_claims():
-    for folder in ("core/src", "functions", "tests/ports/src", "tests/worker"):
+    for folder in ("core/src", "functions", "tests/ports", "tests/worker"):
         for path in sorted((ROOT / folder).rglob("*")):
             if path.suffix in (".rs", ".mjs") and "node_modules" not in path.parts:
                 yield from claims_in(path)

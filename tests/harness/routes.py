@@ -55,6 +55,8 @@ ROUTES = [
     Route("GET", "/models", None, "any"),
     Route("GET", "/models/{model}", None, "any"),
     Route("DELETE", "/models/{model}"),
+    Route("GET", "/usage"),
+    Route("GET", "/usage/user", None, "any"),
     Route("POST", "/keys", {"name": "k", "scopes": ["inference"]}, optional=("scopes",)),
     Route("GET", "/keys"),
     Route("DELETE", "/keys/{key}"),

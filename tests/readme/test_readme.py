@@ -397,7 +397,7 @@ def run(*command, seconds=1500, **env):
 @pytest.mark.parametrize("environment_flags", [[], ["--env", "staging"]], ids=["production", "staging"])
 def test_the_worker_could_be_deployed(environment_flags, tmp_path):
     out = run("wrangler", "deploy", "--dry-run", "--outdir", str(tmp_path), *environment_flags, CI="1", WRANGLER_SEND_METRICS="false")
-    for binding in ("CONFIG", "TENANT", "REGISTRY"):
+    for binding in ("CONFIG", "TENANT", "REGISTRY", "USAGE"):
         assert f"env.{binding}" in out, out
     assert list(tmp_path.glob("*.wasm"))
 
@@ -474,6 +474,12 @@ def test_every_capability_is_listed():
     assert known and listed == known
 
 
+def test_every_class_of_tokens_is_listed():
+    names = code("core/src/account/usage.rs").split("fn as_str")[1].split("/// The class of that name")[0]
+    classes = set(re.findall(r'Self::\w+ => "(\w+)"', names))
+    assert classes and classes <= set(re.findall(r"`(\w+)`", section("What a call costs")))
+
+
 def numbers():
     consts = re.findall(r"pub const (\w+): \w+ = ([\d_ *<]+);", code("core/src/limits.rs"))
     return {name: eval(value) for name, value in consts}  # noqa: S307 (digits and operators only)
@@ -504,10 +510,14 @@ LIMITS = [
     ("held back before a stream's first content | 4 MiB", {"HELD_BACK_BYTES": 4 * MIB}),
     ("a provider's error message passed on | 512 bytes", {"UPSTREAM_MESSAGE_BYTES": 512}),
     ("capabilities of a model | 4 KiB", {"CAPABILITIES_BYTES": 4 * KIB}),
+    ("price of a model; its tiers | 2 KiB; 8", {"PRICE_BYTES": 2 * KIB, "PRICE_TIERS": 8}),
+    ("price of a million tokens; tokens of a call | 10,000 USD; 2²⁹ each way", {"PRICE_USD": 10_000, "TOKENS": 1 << 29}),
     ("frame of an AWS event stream | 4 MiB", {"EVENT_STREAM_PAYLOAD_BYTES": 4 * MIB}),
     ("images fetched for a request; each | 20; 3,840 KiB, 10 s", {"FETCHED_IMAGES": 20, "FETCHED_IMAGE_BYTES": 3840 * KIB, "FETCH_IMAGE_MS": 10 * SECOND}),
     ("calls at once for one request | 4", {"CALLS_AT_ONCE": 4}),
     ("inputs of an embeddings request | 2,048", {"INPUTS": 2048}),
+    ("buckets; results in a page of usage | 100; 10,000", {"USAGE_BUCKETS": 100, "USAGE_RESULTS": 10_000}),
+    ("rows of usage that wait for their store | 10,000", {"BACKLOG_ROWS": 10_000}),
     ("load balancers of a tenant; models of one | 100; 64", {"BALANCERS": 100, "BACKENDS": 64}),
     ("quota of a model in a load balancer | 1,000,000 calls a minute", {"QUOTA": 1_000_000}),
     ("prompts of a completion on watsonx.ai | 100", {"PROMPT_CALLS": 100}),
@@ -525,6 +535,13 @@ def test_the_bounds_of_the_text_are_those_of_the_code():
     known = numbers()
     assert known["CONFIRM_FIRST_MS"] == 30_000 and "stops within 30 seconds" in section("How soon a change holds")
     assert known["STALE_IF_ERROR_MS"] == known["SECRET_FRESH_MS"] == 300_000 and known["SECRET_HARD_MS"] == 900_000
+
+
+def test_how_long_usage_is_kept_is_as_in_the_code():
+    known = numbers()
+    days = [known[name] // 86_400_000 for name in ("ROWS_KEPT_MS", "MINUTES_KEPT_MS", "HOURS_KEPT_MS", "DAYS_KEPT_MS")]
+    text = " ".join(section("Usage").split())
+    assert "Rows are kept for {} days, sums of minutes for {}, of hours for {}, of days for {}.".format(*days) in text
 
 
 def test_links_lead_somewhere():

@@ -11,6 +11,8 @@ import uuid
 import pytest
 
 from harness import check
+from harness.canary import assert_nothing_leaked
+from harness.managers import Managers
 from harness.providers import TYPES, Upstream
 
 HERE = pathlib.Path(__file__).parent
@@ -86,6 +88,27 @@ def test_the_commands_as_they_stand(own, sim, form):
     finally:
         check.ok(own.operator.delete("/tenant"), 204)
         check.within(own.entry.bound, lambda: check.error(own.operator.get("/tenant"), 409))
+
+
+def test_the_commands_with_a_secrets_manager_of_ibm(make_gateway, sim, tmp_path, canaries):
+    """`"secrets_manager": "https://…"` as it stands: the credentials are then found there and nowhere else."""
+    managers = Managers(sim, tmp_path)
+    try:
+        for value in managers.secrets:
+            canaries.add(value, "the operator's identity at a manager")
+        own = make_gateway(**managers.env)
+        shell = Shell(own, own.origin)
+        shell.variables["SECRETS_MANAGER"] = managers.ibm_address
+        tenant = shell.json("create_tenant")
+        assert (tenant["name"], tenant["secrets_manager"]) == ("test", managers.ibm_address)
+        for kind in NAMES:
+            made = shell.json(f"create_{kind.replace('-', '_')}")
+            name, value = managers.of("ibm", made)
+            data = json.loads(value)
+            assert tenant["id"] in name and data and set(data.values()) <= set(shell.variables.values())
+        assert_nothing_leaked(own)
+    finally:
+        managers.stop()
 
 
 def provision(own, shell):

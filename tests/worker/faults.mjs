@@ -5,9 +5,11 @@
 //                          "retryable", "times": 1, "verb": number in src/wire.rs, "done": true (only the answer is lost)}
 //   GET /__faults          what is set, and counts
 //   GET /__faults/copy/ID  the published copy of a tenant: {"sequence", "version", "head", "keys", "secrets"}, or 404
+//   PUT /__faults/sweep    runs the schedule
 //   x-test-trap: NAME      the request's first look at the clock throws the error NAME inside the wasm module
 //
-// GATEWAY_TEST_FAULTS (JSON) is what holds at the start.
+// GATEWAY_TEST_FAULTS (JSON) is what holds at the start; {"stored": ["NAME"], "storeFailures": 1} has these secrets in a Secrets
+// Store that fails so often.
 import worker, * as built from './main.js';
 
 let faults = null;
@@ -17,6 +19,7 @@ export default {
   async fetch(request, env, context) {
     faults ??= JSON.parse(env.GATEWAY_TEST_FAULTS ?? '{}');
     const { pathname } = new URL(request.url);
+    if (pathname === '/__faults/sweep') return swept(env);
     if (pathname.startsWith('/__faults')) return control(request, env, pathname);
     const name = request.headers.get('x-test-trap');
     if (name) trap(name);
@@ -42,6 +45,13 @@ export class UsageObject {
   }
 }
 
+async function swept(env) {
+  let done;
+  worker.scheduled({}, around(env), { waitUntil: (promise) => (done = promise) });
+  const response = await done;
+  return new Response(null, { status: response?.status ?? 500 });
+}
+
 async function control(request, env, pathname) {
   if (request.method === 'PUT') {
     faults = await request.json();
@@ -62,7 +72,20 @@ function trap(name) {
 }
 
 function around(env) {
-  return { ...env, CONFIG: slowNamespace(env.CONFIG), TENANT: brokenObjects(env.TENANT), USAGE: brokenObjects(env.USAGE) };
+  const stored = (faults?.stored ?? []).map((name) => [name, secretOf(env[name])]);
+  return { ...env, ...Object.fromEntries(stored), CONFIG: slowNamespace(env.CONFIG), TENANT: brokenObjects(env.TENANT), USAGE: brokenObjects(env.USAGE) };
+}
+
+function secretOf(value) {
+  return {
+    async get() {
+      if (faults.storeFailures > 0) {
+        faults.storeFailures -= 1;
+        throw new Error('Secrets Store is down');
+      }
+      return value;
+    },
+  };
 }
 
 function slowNamespace(namespace) {

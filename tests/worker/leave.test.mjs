@@ -37,6 +37,7 @@ async function leaves(stream, when) {
   return chats().at(-1);
 }
 
+// Fault matrix: C11.
 test('before the head of the answer', async () => {
   answer = () => {};
   for (const stream of [false, true]) {
@@ -45,6 +46,7 @@ test('before the head of the answer', async () => {
   }
 });
 
+// Fault matrix: C11.
 test('before the first content', async () => {
   answer = (request, response) => {
     response.writeHead(200, { 'content-type': 'text/event-stream' });
@@ -62,6 +64,7 @@ test('in the middle of a body that is not streamed', async () => {
   await leaves(false, () => true);
 });
 
+// Fault matrix: C12, R15.
 test('in the middle of a stream', async () => {
   answer = async (request, response) => {
     response.writeHead(200, { 'content-type': 'text/event-stream' });
@@ -81,6 +84,7 @@ test('in the middle of a stream that has gone silent', async () => {
   await leaves(true, (client) => client.received().includes('data: '));
 });
 
+// Fault matrix: C12, R14, R15.
 test('a thousand streams that are left leave nothing behind', async () => {
   answer = async (request, response) => {
     response.writeHead(200, { 'content-type': 'text/event-stream' });
@@ -99,6 +103,7 @@ test('a thousand streams that are left leave nothing behind', async () => {
   await until(() => chats().length === logged + 1_000, 5_000);
 });
 
+// Fault matrix: U16, U17.
 test('an upstream that is given up is closed', async () => {
   const variables = { GATEWAY_FIRST_CONTENT_TIMEOUT_MS: '300', GATEWAY_ANSWER_TIMEOUT_MS: '300' };
   const hasty = await Worker.start({ origin: provider.origin, variables });

@@ -33,6 +33,7 @@ async function change(tenant, count, pause = 0) {
   return note;
 }
 
+// Fault matrix: S3.
 test('changes in a row are published together, at most one a second', async () => {
   const tenant = await worker.tenant(provider.origin);
   await until(async () => (await worker.copy(tenant.id))?.head.includes('"p"'));
@@ -56,6 +57,7 @@ test('overlapping changes never leave an old copy when puts are delayed', async 
   await worker.faults({});
 });
 
+// Fault matrix: S3.
 test('failed puts are repeated', async () => {
   const tenant = await worker.tenant(provider.origin);
   await until(async () => await worker.copy(tenant.id));
@@ -64,6 +66,7 @@ test('failed puts are repeated', async () => {
   await until(async () => (await worker.copy(tenant.id)).head.includes(note), 20_000);
 });
 
+// Fault matrix: R2.
 test('a change is published though the runtime was killed before', async () => {
   const tenant = await worker.tenant(provider.origin);
   await until(async () => await worker.copy(tenant.id));
@@ -77,6 +80,7 @@ test('a change is published though the runtime was killed before', async () => {
   await until(async () => (await worker.copy(tenant.id)).head.includes(note), 15_000);
 });
 
+// Fault matrix: S4.
 test('a revoked key and a deleted tenant leave the copy', async () => {
   const tenant = await worker.tenant(provider.origin);
   const made = await worker.call('POST', '/v1/keys', { key: tenant.key, body: { name: 'k', scopes: ['inference'] } });
@@ -90,6 +94,7 @@ test('a revoked key and a deleted tenant leave the copy', async () => {
   });
 });
 
+// Fault matrix: S12.
 test('an object that is overloaded is asked once and the answer is 503', async () => {
   const tenant = await worker.tenant(provider.origin);
   const before = (await worker.call('GET', '/__faults')).json.counts.asks;
@@ -102,6 +107,7 @@ test('an object that is overloaded is asked once and the answer is 503', async (
   assert.equal(counts.asks - before, 1);
 });
 
+// Fault matrix: S13.
 test('an object that was reset is asked once more, of a new stub', async () => {
   const tenant = await worker.tenant(provider.origin);
   await worker.faults({ object: 'retryable', times: 1 });
@@ -109,6 +115,7 @@ test('an object that was reset is asked once more, of a new stub', async () => {
   await worker.faults({});
 });
 
+// Fault matrix: S10.
 test('a change whose answer was lost is reported as what is true', async () => {
   const tenant = await worker.tenant(provider.origin);
   for (const object of ['retryable', 'unreachable']) {
@@ -124,6 +131,7 @@ test('a change whose answer was lost is reported as what is true', async () => {
   }
 });
 
+// Fault matrix: S2, S14.
 test('the copy serves when the object cannot be reached', async () => {
   const tenant = await worker.tenant(provider.origin);
   await until(async () => (await worker.copy(tenant.id))?.secrets.length === 1 && (await worker.copy(tenant.id)).head.includes('"m"'));
@@ -139,6 +147,7 @@ test('the copy serves when the object cannot be reached', async () => {
   await worker.faults({});
 });
 
+// Fault matrix: S1.
 test('without a copy, an object that cannot be reached is 503', async () => {
   await worker.faults({ putFailures: 1e9 });
   const tenant = await worker.tenant(provider.origin);

@@ -36,6 +36,7 @@ async function isOurs(response) {
 }
 
 for (const name of ['RuntimeError', 'RangeError']) {
+  // Fault matrix: R1.
   test(`${name}: the request gets a 500, the next one is served`, async () => {
     await isOurs(await worker.chat(tenant.key, { headers: { 'x-test-trap': name } }));
     const next = await worker.chat(tenant.key);
@@ -43,6 +44,7 @@ for (const name of ['RuntimeError', 'RangeError']) {
     assert.deepEqual(await next.json(), completion);
   });
 
+  // Fault matrix: R1.
   test(`${name}: requests that wait get a 500 at once`, async () => {
     provider.slow = true;
     const waiting = [worker.chat(tenant.key), worker.chat(tenant.key)];
@@ -56,6 +58,7 @@ for (const name of ['RuntimeError', 'RangeError']) {
     assert.equal((await worker.chat(tenant.key)).status, 200);
   });
 
+  // Fault matrix: R6.
   test(`${name}: a stream that runs is cut, and its upstream is let go`, async () => {
     provider.streamed = true;
     const response = await worker.chat(tenant.key, { stream: true });
@@ -71,6 +74,7 @@ for (const name of ['RuntimeError', 'RangeError']) {
   });
 }
 
+// Fault matrix: R1.
 test('objects go on after a trap', async () => {
   await isOurs(await worker.chat(tenant.key, { headers: { 'x-test-trap': 'RuntimeError' } }));
   const { status } = await worker.call('POST', '/v1/keys', { key: tenant.key, body: { name: 'k', scopes: ['inference'] } });
@@ -82,6 +86,7 @@ test('the log names the place and no text of the error', () => {
   assert.ok(!worker.log.includes('unreachable'));
 });
 
+// Fault matrix: R2.
 test('killed and started again, time after time, it serves at once', async () => {
   const first = await Worker.start({ origin: provider.origin });
   const { state } = first;

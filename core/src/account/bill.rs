@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use crate::account::{Row, Usage};
+use crate::account::{Cost, Estimate, Measure, Row, Tariff, Usage};
 use crate::config::Config;
 use crate::deferred::Deferred;
 use crate::error::ErrorCode;
@@ -44,6 +44,10 @@ pub(crate) struct Facts {
     pub stream: bool,
     /// When it began, in milliseconds since the epoch.
     pub began_ms: u64,
+    /// What the request has for text, for providers that do not tell what they used.
+    pub asked: Estimate,
+    /// What its tokens cost, if anybody knows.
+    pub tariff: Option<Tariff>,
     /// From its beginning to its first content, in milliseconds.
     pub first_content_ms: Option<u64>,
 }
@@ -57,8 +61,10 @@ pub(crate) struct Closing {
     pub code: Option<ErrorCode>,
     /// How long the provider asks to be left alone, in milliseconds.
     pub wait_ms: Option<u64>,
-    /// What was used, as reported.
+    /// What was used; see [`Measure`].
     pub usage: Option<Usage>,
+    /// That is an estimate of ours.
+    pub estimated: bool,
     /// Calls made to the provider.
     pub calls: u32,
     /// The provider's last status.
@@ -70,8 +76,26 @@ pub(crate) struct Closing {
 impl Closing {
     /// An end of that class of which nothing else is known.
     pub(crate) const fn of(class: Class) -> Self {
-        Self { class, code: None, wait_ms: None, usage: None, calls: 0, status: None, maybe_billed: false }
+        Self {
+            class,
+            code: None,
+            wait_ms: None,
+            usage: None,
+            estimated: false,
+            calls: 0,
+            status: None,
+            maybe_billed: false,
+        }
     }
+}
+
+/// What an attempt comes to.
+#[derive(Clone, Debug, Default)]
+pub(crate) struct Total {
+    /// What was used.
+    pub measure: Measure,
+    /// What that costs, if it is known.
+    pub cost: Option<Cost>,
 }
 
 impl<P: Platform> Bill<P> {
@@ -90,21 +114,41 @@ impl<P: Platform> Bill<P> {
         }
     }
 
-    /// Closes it.
-    pub(crate) fn close(mut self, closing: Closing) {
-        self.so_far = closing;
+    /// What the request has for text.
+    pub(crate) fn asked(&self) -> Estimate {
+        self.open.as_ref().map_or(Estimate::NONE, |(_, facts)| facts.asked)
     }
 
-    fn settle(&mut self) {
-        let Some((ticket, facts)) = self.open.take() else { return };
+    /// Something is about to be sent: from here on the provider may charge for it.
+    pub(crate) const fn sends(&mut self) {
+        self.so_far.maybe_billed = true;
+    }
+
+    /// Closes it. What it comes to.
+    pub(crate) fn close(mut self, closing: Closing) -> Total {
+        self.so_far = closing;
+        self.settle()
+    }
+
+    fn settle(&mut self) -> Total {
+        let Some((ticket, facts)) = self.open.take() else { return Total::default() };
         let now = self.platform.now_ms();
-        let Closing { class, wait_ms, usage, .. } = self.so_far;
+        if self.so_far.class == Class::Cancelled && self.so_far.usage.is_none() && self.so_far.maybe_billed {
+            // The client left before anything came: what was asked has been read, at least.
+            let Measure { usage, estimated } = Measure::guess(facts.asked, Estimate::NONE);
+            self.so_far = Closing { usage, estimated, ..self.so_far };
+        }
+        let Closing { class, wait_ms, usage, estimated, .. } = self.so_far;
         let cached = usage.and_then(|usage| usage.cache_read_tokens).is_some_and(|tokens| tokens > 0);
         let turn = ticket.end(Seen { class, wait_ms, cached }, now);
         if let Some(turn) = turn {
             tell(&self.platform, &facts, turn);
         }
-        self.platform.defer(Deferred::Row(Box::new(Row::new(facts, self.so_far, now))));
+        // `None` if nothing was used, or nobody knows the price.
+        let cost = facts.tariff.as_ref().and_then(|tariff| tariff.cost(usage.as_ref()?));
+        let total = Total { measure: Measure { usage, estimated }, cost };
+        self.platform.defer(Deferred::Row(Box::new(Row::new(facts, self.so_far, total.cost.clone(), now))));
+        total
     }
 }
 

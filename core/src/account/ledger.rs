@@ -12,3 +12,6 @@ mod tally;
 pub use self::row::Row;
 pub(crate) use self::row::{Filed, OPERATOR};
 pub(crate) use self::tally::{Counter, Dimension, Group, Sums, Tally};
+
+#[cfg(test)]
+mod tests;

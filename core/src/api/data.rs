@@ -10,7 +10,7 @@ use http::{Response, StatusCode};
 use self::journey::{Journey, Patience};
 use super::input::Input;
 use super::json_bytes;
-use crate::account::{Bill, Closing, Facts};
+use crate::account::{Bill, Closing, Facts, Measure};
 use crate::attempt::{Answer, Attempt, Trace, UPSTREAM_REQUEST_ID};
 use crate::body::Live;
 use crate::config::Target;
@@ -126,6 +126,7 @@ async fn go<P: Platform>(
     let platform = exchange.platform().clone();
     let id = exchange.request_id().trim_start_matches("req_").to_owned();
     let last_resort = journey.last_resort(gateway, platform.now_ms());
+    let span = exchange.span().cloned();
     let attempt = Attempt {
         gateway,
         call,
@@ -136,21 +137,25 @@ async fn go<P: Platform>(
         begin_by_ms: journey.plan.deadline_ms,
         end_by_ms: journey.end_by_ms,
         cache_key: journey.plan.affinity,
+        span: span.as_ref(),
         last_resort,
     };
     let mut trace = Trace::default();
+    bill.sends();
     let run = async {
-        let answer = attempt.run(&platform, &mut trace).await;
-        if trace.calls == 0 || !answer.as_ref().is_err_and(|failure| failure.code == ErrorCode::UpstreamAuthFailed) {
-            return (answer, None);
-        }
-        // It may have been replaced where it is kept: one more call, with another one or not at all (fault matrix U2).
-        match credentials::reread(gateway, &platform, caller.tenant, reference, &credential).await {
-            Ok(Some(another)) => {
-                let answer = Attempt { credential: &another, ..attempt }.run(&platform, &mut trace).await;
-                (answer, Some(another))
+        let mut another = None;
+        loop {
+            let attempt = Attempt { credential: another.as_ref().unwrap_or(&credential), ..attempt };
+            let answer = attempt.run(&platform, &mut trace).await;
+            let refused = answer.as_ref().is_err_and(|failure| failure.code == ErrorCode::UpstreamAuthFailed);
+            if another.is_some() || trace.calls == 0 || !refused {
+                return (answer, another);
             }
-            Ok(None) | Err(_) => (answer, None),
+            // It may have been replaced where it is kept: one more call, with another one or not at all (fault matrix U2).
+            match credentials::reread(gateway, &platform, caller.tenant, reference, &credential).await {
+                Ok(Some(found)) => another = Some(found),
+                Ok(None) | Err(_) => return (answer, None),
+            }
         }
     };
     let (answer, another) = tenancy::beside(gateway, exchange, caller, run).await;
@@ -163,18 +168,18 @@ async fn go<P: Platform>(
     let closing = Closing { calls: trace.calls, status: trace.status, ..Closing::of(Class::Success) };
     match answer {
         Ok(Answer::Whole(bytes, usage)) => {
-            exchange.line().usage = usage;
             bill.content();
-            bill.close(Closing { usage, ..closing });
+            let Measure { usage, estimated } = Measure::of_whole(usage, bill.asked(), &bytes);
+            exchange.line().total = bill.close(Closing { usage, estimated, ..closing });
             let mut response = json_bytes(StatusCode::OK, bytes);
             trace.tell(response.headers_mut());
             journey.tell(response.headers_mut());
             Ok(Reply::Full(response))
         }
         Ok(Answer::Events(bytes, usage)) => {
-            exchange.line().usage = usage;
             bill.content();
-            bill.close(Closing { usage, ..closing });
+            let Measure { usage, estimated } = Measure::of_whole(usage, bill.asked(), &bytes);
+            exchange.line().total = bill.close(Closing { usage, estimated, ..closing });
             let mut response = json_bytes(StatusCode::OK, bytes);
             let headers = response.headers_mut();
             headers.insert(CONTENT_TYPE, HeaderValue::from_static(EVENT_STREAM));
@@ -236,6 +241,8 @@ fn open<P: Platform>(
         endpoint: call.endpoint,
         stream: call.stream,
         began_ms,
+        asked: call.estimate(),
+        tariff: gateway.deployment.books.tariff(target, call, caller.config.head().version),
         first_content_ms: None,
     };
     Bill::open(platform, ticket, facts)

@@ -24,7 +24,7 @@ use crate::exchange::Exchange;
 use crate::gateway::{Gateway, Reply};
 use crate::model::Scope;
 use crate::ports::{Platform, RequestBody};
-use crate::tenancy::{self, Identity};
+use crate::tenancy::{self, Caller, Identity};
 
 pub(crate) use router::{Found, Mount, Route, Verb, Whose, route};
 
@@ -38,24 +38,12 @@ pub(crate) async fn serve<P: Platform, B: RequestBody>(
     body: B,
 ) -> Outcome<Reply<P>> {
     let body = input::Input::new(head, body);
-    // The operator's own routes.
-    match route {
-        Route::CreateTenant => {
-            operator(&identity)?;
-            return tenant::create(gateway, exchange, body).await.map(Reply::Full);
-        }
-        Route::Tenants => {
-            operator(&identity)?;
-            return tenant::list(exchange).await.map(Reply::Full);
-        }
-        Route::ImportTenant => {
-            operator(&identity)?;
-            return transfer::import(gateway, exchange, body).await.map(Reply::Full);
-        }
-        _ => {}
+    if matches!(route, Route::CreateTenant | Route::Tenants | Route::ImportTenant) {
+        operator(&identity)?;
+        return operate(gateway, exchange, route, body).await.map(Reply::Full);
     }
-    let manage = !matches!(route, Route::Data(_) | Route::Explain);
-    let caller = tenancy::act(gateway, exchange, identity, &head.headers, manage).await?;
+    let manages = !matches!(route, Route::Data(_) | Route::Explain);
+    let caller = tenancy::act(gateway, exchange, identity, &head.headers, manages).await?;
     match route {
         Route::Data(endpoint) => {
             caller.require(Scope::Inference)?;
@@ -74,35 +62,62 @@ pub(crate) async fn serve<P: Platform, B: RequestBody>(
         _ => {}
     }
     caller.require(Scope::Admin)?;
-    let response = match route {
-        Route::Tenant(Verb::Get) => tenant::get(&caller),
-        Route::Tenant(Verb::Delete) => tenant::delete(gateway, exchange, &caller).await,
-        Route::Tenant(_) => tenant::change(gateway, exchange, &caller, body).await,
-        Route::ExportTenant => transfer::export(gateway, exchange, &caller, body).await,
-        Route::Providers(mount) => providers::list(&caller, *mount, head),
-        Route::CreateProvider(kind) => providers::create(gateway, exchange, &caller, kind, body).await,
-        Route::Provider(Verb::Delete, uuid) => providers::delete(gateway, exchange, &caller, uuid).await,
-        Route::Provider(_, uuid) => providers::get(&caller, uuid),
-        Route::ReplaceProvider(uuid, kind) => providers::replace(gateway, exchange, &caller, uuid, kind, body).await,
-        Route::AvailableModels(uuid) => providers::available(gateway, exchange, &caller, uuid).await,
-        Route::ProviderModels(Verb::Post, uuid) => models::enable(gateway, exchange, &caller, uuid, body).await,
-        Route::ProviderModels(_, uuid) => models::list_of_provider(&caller, uuid),
+    // Of its own in memory: what data calls hold of the stack is not made larger by what management would.
+    Box::pin(manage(gateway, exchange, route, &caller, head, body)).await.map(Reply::Full)
+}
+
+/// The operator's own routes.
+async fn operate<P: Platform, B: RequestBody>(
+    gateway: &Gateway,
+    exchange: &mut Exchange<P>,
+    route: &Route<'_>,
+    body: input::Input<'_, B>,
+) -> Outcome<Response<Bytes>> {
+    match route {
+        Route::CreateTenant => tenant::create(gateway, exchange, body).await,
+        Route::ImportTenant => transfer::import(gateway, exchange, body).await,
+        _ => tenant::list(exchange).await,
+    }
+}
+
+/// Management of a tenant.
+async fn manage<P: Platform, B: RequestBody>(
+    gateway: &Gateway,
+    exchange: &mut Exchange<P>,
+    route: &Route<'_>,
+    caller: &Caller,
+    head: &http::request::Parts,
+    body: input::Input<'_, B>,
+) -> Outcome<Response<Bytes>> {
+    match route {
+        Route::Tenant(Verb::Get) => tenant::get(caller),
+        Route::Tenant(Verb::Delete) => tenant::delete(gateway, exchange, caller).await,
+        Route::Tenant(_) => tenant::change(gateway, exchange, caller, body).await,
+        Route::ExportTenant => transfer::export(gateway, exchange, caller, body).await,
+        Route::Providers(mount) => providers::list(caller, *mount, head),
+        Route::CreateProvider(kind) => providers::create(gateway, exchange, caller, kind, body).await,
+        Route::Provider(Verb::Delete, uuid) => providers::delete(gateway, exchange, caller, uuid).await,
+        Route::Provider(_, uuid) => providers::get(caller, uuid),
+        Route::ReplaceProvider(uuid, kind) => providers::replace(gateway, exchange, caller, uuid, kind, body).await,
+        Route::AvailableModels(uuid) => providers::available(gateway, exchange, caller, uuid).await,
+        Route::ProviderModels(Verb::Post, uuid) => models::enable(gateway, exchange, caller, uuid, body).await,
+        Route::ProviderModels(_, uuid) => models::list_of_provider(caller, uuid),
         Route::ProviderModel(Verb::Delete, provider, uuid) => {
-            models::delete(gateway, exchange, &caller, Some(provider), uuid).await
+            models::delete(gateway, exchange, caller, Some(provider), uuid).await
         }
         Route::ProviderModel(verb, provider, uuid) => {
-            models::change(gateway, exchange, &caller, *verb, provider, uuid, body).await
+            models::change(gateway, exchange, caller, *verb, provider, uuid, body).await
         }
-        Route::Model(_, uuid) => models::delete(gateway, exchange, &caller, None, uuid).await,
-        Route::Keys(Verb::Post) => keys::create(gateway, exchange, &caller, body).await,
-        Route::Keys(_) => keys::list(exchange, &caller).await,
-        Route::Balancers(Verb::Post) => balancers::create(gateway, exchange, &caller, body).await,
-        Route::Balancers(_) => balancers::list(exchange, &caller),
-        Route::Balancer(Verb::Put, uuid) => balancers::replace(gateway, exchange, &caller, uuid, body).await,
-        Route::Balancer(Verb::Delete, uuid) => balancers::delete(gateway, exchange, &caller, uuid).await,
-        Route::Balancer(_, uuid) => balancers::get(exchange, &caller, uuid),
-        Route::Key(id) => keys::revoke(gateway, exchange, &caller, id).await,
-        Route::Usage(whose) => usage::get(exchange, &caller, *whose, head).await,
+        Route::Model(_, uuid) => models::delete(gateway, exchange, caller, None, uuid).await,
+        Route::Keys(Verb::Post) => keys::create(gateway, exchange, caller, body).await,
+        Route::Keys(_) => keys::list(exchange, caller).await,
+        Route::Balancers(Verb::Post) => balancers::create(gateway, exchange, caller, body).await,
+        Route::Balancers(_) => balancers::list(exchange, caller),
+        Route::Balancer(Verb::Put, uuid) => balancers::replace(gateway, exchange, caller, uuid, body).await,
+        Route::Balancer(Verb::Delete, uuid) => balancers::delete(gateway, exchange, caller, uuid).await,
+        Route::Balancer(_, uuid) => balancers::get(exchange, caller, uuid),
+        Route::Key(id) => keys::revoke(gateway, exchange, caller, id).await,
+        Route::Usage(whose) => usage::get(exchange, caller, *whose, head).await,
         Route::Health
         | Route::Ready
         | Route::Token
@@ -112,8 +127,7 @@ pub(crate) async fn serve<P: Platform, B: RequestBody>(
         | Route::Data(_)
         | Route::Explain
         | Route::Models(_) => Err(Failure::internal("route served elsewhere")),
-    };
-    response.map(Reply::Full)
+    }
 }
 
 fn operator(identity: &Identity) -> Outcome<()> {

@@ -1,5 +1,7 @@
 //! `/v1/models` and `/v1/providers/{id}/models`: enabled models, as a tenant manages them and as clients see them.
 
+use std::sync::Arc;
+
 use bytes::Bytes;
 use http::{Response, StatusCode};
 use serde::Serialize;
@@ -7,6 +9,7 @@ use serde_json::{Map, Value};
 
 use super::input::{Input, bad_name, fields, optional, required, string};
 use super::{List, Mount, Verb, json, no_content};
+use crate::account::{Price, PriceError};
 use crate::error::{ErrorCode, Failure, Outcome};
 use crate::exchange::Exchange;
 use crate::gateway::Gateway;
@@ -31,6 +34,8 @@ pub(super) struct View<'a> {
     #[serde(skip_serializing_if = "Option::is_none")]
     capabilities: Option<&'a Overrides>,
     #[serde(skip_serializing_if = "Option::is_none")]
+    price: Option<&'a Map<String, Value>>,
+    #[serde(skip_serializing_if = "Option::is_none")]
     weight: Option<u32>,
     #[serde(skip_serializing_if = "Option::is_none")]
     priority: Option<u32>,
@@ -47,6 +52,7 @@ impl<'a> View<'a> {
             owned_by: owner(provider),
             metadata: model.metadata.as_ref(),
             capabilities: model.capabilities.as_ref(),
+            price: model.price.as_ref().map(|price| price.members()),
             weight: Some(model.weight).filter(|weight| *weight != 1),
             priority: Some(model.priority).filter(|priority| *priority != 0),
         }
@@ -202,6 +208,36 @@ fn capabilities(object: &Object<'_>) -> Outcome<Option<Overrides>> {
     Overrides::of(members).map(Some).ok_or_else(wrong)
 }
 
+/// What a model's tokens cost the tenant: each member is judged by itself, so that the wrong one is named.
+fn price(object: &Object<'_>) -> Outcome<Option<Arc<Price>>> {
+    let Some(raw) = optional(object, "price") else { return Ok(None) };
+    if raw.get().len() > limits::PRICE_BYTES {
+        return Err(Failure::invalid("price", "'price' must have at most 2048 bytes."));
+    }
+    let members: Map<String, Value> = raw_json::read_object(raw.get().as_bytes())
+        .ok_or_else(|| Failure::invalid("price", "'price' must be an object."))?;
+    let known = members.keys().all(|name| Price::knows(name));
+    let price = Price::of(members).map_err(|error| match error {
+        PriceError::Empty => Failure::invalid("price", "'price' must have the price of a class of tokens."),
+        PriceError::Value(name) => {
+            let param = format!("price.{name}");
+            let must = match name {
+                "tiers" => "at most 8 objects, each with 'above' (a number of tokens) and prices".to_owned(),
+                _ => format!(
+                    "USD per million tokens, a decimal from 0 to {} with at most 9 fraction digits",
+                    limits::PRICE_USD
+                ),
+            };
+            Failure::invalid(param.clone(), format!("'{param}' must be {must}."))
+        }
+    })?;
+    if !known || !price.knows_tiers() {
+        let message = "'price' has a member that is not known. The README lists those that are.";
+        return Err(Failure::new(ErrorCode::UnknownField, message).with_param("price"));
+    }
+    Ok(Some(Arc::new(price)))
+}
+
 /// A whole number from 0 to `most`.
 pub(super) fn number(object: &Object<'_>, name: &'static str, otherwise: u32, most: u64) -> Outcome<u32> {
     let Some(raw) = optional(object, name) else { return Ok(otherwise) };
@@ -219,7 +255,7 @@ pub(super) async fn enable<P: Platform, B: RequestBody>(
 ) -> Outcome<Response<Bytes>> {
     caller.config.head().provider(provider).ok_or_else(no_provider)?;
     let body = input.admin().await?;
-    let object = fields(&body, &["id", "alias", "metadata", "capabilities", "weight", "priority"])?;
+    let object = fields(&body, &["id", "alias", "metadata", "capabilities", "price", "weight", "priority"])?;
     let id = ModelId::parse(&required(&object, "id")?).map_err(bad_name("id"))?;
     let mut random = [0_u8; 16];
     exchange.platform().fill_random(&mut random);
@@ -230,6 +266,7 @@ pub(super) async fn enable<P: Platform, B: RequestBody>(
         alias: alias(&object)?,
         metadata: metadata(&object)?,
         capabilities: capabilities(&object)?,
+        price: price(&object)?,
         weight: number(&object, "weight", 1, limits::WEIGHT)?,
         priority: number(&object, "priority", 0, limits::PRIORITY)?,
         created: exchange.platform().now_ms() / 1000,
@@ -258,7 +295,7 @@ pub(super) async fn change<P: Platform, B: RequestBody>(
     head.provider(provider).ok_or_else(no_provider)?;
     let old = head.model(uuid).filter(|model| model.provider == provider).ok_or_else(no_model)?;
     let body = input.admin().await?;
-    let object = fields(&body, &["id", "alias", "metadata", "capabilities", "weight", "priority"])?;
+    let object = fields(&body, &["id", "alias", "metadata", "capabilities", "price", "weight", "priority"])?;
     let mut model = old.clone();
     let replaces = verb == Verb::Put;
     if replaces || object.get("id").is_some() {
@@ -274,6 +311,9 @@ pub(super) async fn change<P: Platform, B: RequestBody>(
     }
     if replaces || object.get("capabilities").is_some() {
         model.capabilities = capabilities(&object)?;
+    }
+    if replaces || object.get("price").is_some() {
+        model.price = price(&object)?;
     }
     if replaces || object.get("weight").is_some() {
         model.weight = number(&object, "weight", 1, limits::WEIGHT)?;

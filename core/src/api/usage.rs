@@ -31,7 +31,8 @@ pub(super) async fn get<P: Platform>(
         let key = caller.key.as_ref().map_or(OPERATOR, |key| key.id.as_str()).to_owned();
         query.question.only.push((Dimension::Key, vec![key]));
     }
-    let buckets = read::usage(exchange.platform().ledger(), caller.tenant, &query.question).await.map_err(unread)?;
+    let buckets =
+        read::usage(exchange.platform().ledger(), caller.tenant, &query.question).await.map_err(|e| unread(&e))?;
     if buckets.values().map(|tally| tally.0.len()).sum::<usize>() > limits::USAGE_RESULTS {
         let most = limits::USAGE_RESULTS;
         let message = format!("The page would have more than {most} results. Ask for a smaller 'limit'.");
@@ -59,7 +60,7 @@ pub(super) async fn get<P: Platform>(
     json(StatusCode::OK, &page)
 }
 
-fn unread(error: PortError) -> Failure {
+fn unread(error: &PortError) -> Failure {
     if error.fault == Fault::Corrupt {
         return Failure::internal(error.to_string());
     }
@@ -176,12 +177,16 @@ fn results(tally: &Tally, names: &[(&'static str, Dimension)]) -> Vec<Value> {
 }
 
 /// Members that are counters as they are.
-const COUNTS: [(&str, Counter); 12] = [
+const COUNTS: [(&str, Counter); 17] = [
     ("input_tokens", Counter::Input),
     ("output_tokens", Counter::Output),
     ("input_cached_tokens", Counter::CacheRead),
-    ("input_cache_write_tokens", Counter::CacheWrite),
+    ("input_cache_write_5m_tokens", Counter::CacheWrite5m),
+    ("input_cache_write_1h_tokens", Counter::CacheWrite1h),
+    ("input_audio_tokens", Counter::InputAudio),
+    ("input_image_tokens", Counter::InputImage),
     ("output_reasoning_tokens", Counter::Reasoning),
+    ("output_audio_tokens", Counter::OutputAudio),
     ("num_model_requests", Counter::Attempts),
     ("num_requests", Counter::Requests),
     ("num_errors", Counter::Errors),
@@ -189,6 +194,7 @@ const COUNTS: [(&str, Counter); 12] = [
     ("num_upstream_calls", Counter::Calls),
     ("num_estimated", Counter::Estimated),
     ("num_maybe_billed", Counter::MaybeBilled),
+    ("num_unpriced", Counter::Unpriced),
 ];
 
 fn result(group: &Group, sums: &Sums, names: &[(&'static str, Dimension)]) -> Value {
@@ -201,10 +207,20 @@ fn result(group: &Group, sums: &Sums, names: &[(&'static str, Dimension)]) -> Va
     for (name, counter) in COUNTS {
         out.insert(name.to_owned(), sums.of(counter).into());
     }
+    let rest = |total: Counter, classes: &[Counter]| -> Value {
+        let classes = classes.iter().map(|class| sums.of(*class)).sum();
+        sums.of(total).saturating_sub(classes).into()
+    };
+    use Counter::{CacheRead, CacheWrite1h, CacheWrite5m, InputAudio, InputImage, OutputAudio, Reasoning};
+    let cached = [CacheRead, CacheWrite5m, CacheWrite1h, InputAudio, InputImage];
+    out.insert("input_uncached_tokens".to_owned(), rest(Counter::Input, &cached));
+    out.insert("output_text_tokens".to_owned(), rest(Counter::Output, &[Reasoning, OutputAudio]));
     let mean = |sum: Counter, count: Counter| sums.of(sum).checked_div(sums.of(count)).into();
     out.insert("mean_latency_ms".to_owned(), mean(Counter::SuccessMs, Counter::Successes));
     out.insert("mean_first_content_ms".to_owned(), mean(Counter::FirstContentMs, Counter::FirstContents));
-    let cost = (sums.of(Counter::Priced) > 0).then(|| dollars(sums.of(Counter::CostPico)));
+    // A part of the sum would be a wrong sum.
+    let known = sums.of(Counter::Priced) > 0 && sums.of(Counter::Unpriced) == 0;
+    let cost = known.then(|| dollars(sums.of(Counter::CostPico)));
     out.insert("cost".to_owned(), cost.unwrap_or(Value::Null));
     Value::Object(out)
 }

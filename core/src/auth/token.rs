@@ -67,6 +67,7 @@ fn sign(key: &[u8; 32], body: &str) -> Option<[u8; 32]> {
 mod tests {
     use super::*;
 
+    /// Fault matrix: R13.
     #[test]
     fn only_our_own_unexpired_tokens_are_read() {
         let (tenant, hash) = (TenantId::from_random([1; 16]), KeyHash::of("k"));

@@ -87,6 +87,17 @@ impl Delta<'_> {
             || !self.tools.is_empty()
             || self.finish.is_some()
     }
+
+    /// Bytes of text that the model wrote, as JSON has it.
+    pub(crate) fn text_bytes(&self) -> u64 {
+        let length = |text: &Literal<'_>| text.as_json().len().saturating_sub(2) as u64;
+        let texts = [&self.content, &self.refusal, &self.reasoning].into_iter().flatten().map(length).sum::<u64>();
+        let calls = self
+            .tools
+            .iter()
+            .map(|tool| length(&tool.arguments) + tool.begin.as_ref().map_or(0, |(_, name)| length(name)));
+        texts + calls.sum::<u64>()
+    }
 }
 
 /// A part of a tool call.

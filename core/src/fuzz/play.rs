@@ -3,7 +3,7 @@
 use bytes::Bytes;
 
 use super::Dice;
-use crate::account::Usage;
+use crate::account::{Estimate, Usage};
 use crate::deployment::Timeouts;
 use crate::error::ErrorCode;
 use crate::ports::HttpError;
@@ -111,7 +111,7 @@ pub(crate) fn play(codec: Codec, body: &Bytes, mut pieces: Pieces, end: Result<(
     assert!(relay.wake(3_000_000).bytes.is_empty(), "output after the end");
     #[expect(clippy::expect_used, reason = "a stream without an end is what this looks for")]
     let end = relay.ended().expect("no end");
-    let usage = relay.settle().flatten();
-    assert_eq!(relay.settle(), None, "usage is settled twice");
+    let usage = relay.settle(Estimate::NONE).and_then(|measure| measure.usage);
+    assert_eq!(relay.settle(Estimate::NONE), None, "usage is settled twice");
     Played { refused, bytes, end, early, usage, native_finish: relay.native_finish().map(str::to_owned) }
 }

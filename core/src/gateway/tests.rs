@@ -6,9 +6,12 @@ mod admin;
 mod balancers;
 mod bounds;
 mod failover;
+mod faults;
 mod golden;
+mod meter;
 mod pieces;
 mod streams;
+mod usage;
 
 use base64::Engine as _;
 use bytes::Bytes;

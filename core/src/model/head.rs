@@ -2,12 +2,15 @@
 //!
 //! [`Head::apply`] is pure: it answers with the next head or with the reason why not. Nothing else changes a head.
 
+use std::sync::Arc;
+
 use serde_json::{Map, Value};
 
 use super::balancer::Balancer;
 use super::capabilities::Overrides;
 use super::names::{Alias, ModelId, ObjectName, TenantName};
 use super::record::{self, Members, record};
+use crate::account::Price;
 use crate::limits;
 use crate::model::TenantId;
 use crate::ports::HeadRecord;
@@ -219,6 +222,8 @@ pub struct Model {
     pub metadata: Option<Map<String, Value>>,
     /// What the tenant says of its capabilities, over what its id tells.
     pub capabilities: Option<Overrides>,
+    /// What its tokens cost the tenant, over what the price books say.
+    pub price: Option<Arc<Price>>,
     /// Its share of the calls of its alias; 0 takes none.
     pub weight: u32,
     /// The lowest number of an alias is called first; others when none of it can take a call.
@@ -242,6 +247,10 @@ impl Model {
                 Some(said) => Some(Overrides::of(said)?),
                 None => None,
             },
+            price: match members.object("price")? {
+                Some(said) => Some(Arc::new(Price::of(said).ok()?)),
+                None => None,
+            },
             weight: members.small("weight", 1)?,
             priority: members.small("priority", 0)?,
             created: members.number("created")?,
@@ -258,6 +267,7 @@ impl Model {
             ("alias", self.alias.as_ref().map(Alias::as_str).into()),
             ("metadata", self.metadata.as_ref().map_or(Value::Null, object)),
             ("capabilities", self.capabilities.as_ref().map_or(Value::Null, |said| object(said.members()))),
+            ("price", self.price.as_ref().map_or(Value::Null, |price| object(price.members()))),
             ("weight", if self.weight == 1 { Value::Null } else { self.weight.into() }),
             ("priority", if self.priority == 0 { Value::Null } else { self.priority.into() }),
             ("created", self.created.into()),
@@ -435,6 +445,7 @@ impl Head {
                 old.alias = model.alias;
                 old.metadata = model.metadata;
                 old.capabilities = model.capabilities;
+                old.price = model.price;
                 old.weight = model.weight;
                 old.priority = model.priority;
             }

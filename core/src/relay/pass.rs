@@ -70,8 +70,9 @@ impl Pass {
                 }
                 self.seen |= reading.seen;
                 self.finished |= reading.finished;
-                note.usage = reading.usage.or(note.usage);
+                note.usage = reading.usage.map(|usage| *usage).or(note.usage);
                 note.content |= reading.content;
+                note.text += reading.text;
                 if let Some(usage_at) = reading.usage_at.filter(|_| self.hide_usage) {
                     if !reading.no_choices {
                         out.edited(|out| openai_chat::without_usage(&event.data, &usage_at, out));

@@ -65,8 +65,8 @@ fn a_finished_stream_passes_byte_for_byte_at_every_split() {
         let mut relay = relay(false);
         assert_eq!(run(&mut relay, &[a, b], Ok(())), Ok(text.clone()), "split at {split}");
         assert_eq!(relay.ended(), Some(End::Complete));
-        assert_eq!(relay.settle().unwrap().unwrap().input_tokens, 3);
-        assert_eq!(relay.settle(), None);
+        assert_eq!(relay.settle(Estimate::NONE).unwrap().usage.unwrap().input_tokens, 3);
+        assert_eq!(relay.settle(Estimate::NONE), None);
     }
 }
 
@@ -119,7 +119,7 @@ fn the_usage_we_asked_for_is_hidden() {
         let (a, b) = text.as_bytes().split_at(split);
         let mut relay = relay(true);
         assert_eq!(run(&mut relay, &[a, b], Ok(())), Ok(stream(&[ROLE, TEXT, STOP, MARK])));
-        assert_eq!(relay.settle().unwrap().unwrap().output_tokens, 1);
+        assert_eq!(relay.settle(Estimate::NONE).unwrap().usage.unwrap().output_tokens, 1);
     }
 }
 

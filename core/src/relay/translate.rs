@@ -147,6 +147,7 @@ fn sink<'s>(encoder: &'s mut Encoder, note: &'s mut Note, out: &'s mut Vec<u8>) 
             Event::Start(identity) => note.model = identity.model.as_deref().map(str::to_owned),
             Event::Delta(delta) => {
                 note.content = note.content || delta.has_content();
+                note.text += delta.text_bytes();
                 if let Some(native) = delta.finish.as_ref().and_then(|finish| finish.native.as_ref()) {
                     note.native_finish = Some(native.clone());
                 }

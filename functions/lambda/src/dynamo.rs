@@ -48,13 +48,14 @@ impl DynamoStore {
         self.account.dynamo()
     }
 
-    /// Several items of one tenant in one round trip; what the service left over is asked for again.
+    /// Several items of one tenant in one round trip; what the service left over is asked for again. A failure is not
+    /// repeated: core does that for the one operation that needs this.
     async fn get_all(&self, operation: &'static str, places: &[Place]) -> Result<Vec<Item>, PortError> {
         let keys = places.iter().map(Place::key).collect();
         let wanted = KeysAndAttributes::builder().consistent_read(true).set_keys(Some(keys)).build();
         let mut wanted = wanted.map_err(|_| PortError::new(operation, Fault::Corrupt, "request"))?;
         let mut items = Vec::with_capacity(places.len());
-        for tried in 0..READ_TRIES + 2 {
+        for tried in 0..BATCH_TRIES {
             let request = self.client().batch_get_item().request_items(self.table.as_ref(), wanted.clone());
             match request.send().await {
                 Ok(mut answer) => {
@@ -66,12 +67,7 @@ impl DynamoStore {
                         Some(left) => wanted = left,
                     }
                 }
-                Err(error) => {
-                    let failed = Failed::of(&error);
-                    if !failed.passing() || tried + 1 >= READ_TRIES {
-                        return Err(table_fault(failed).into_error(operation));
-                    }
-                }
+                Err(error) => return Err(table_fault(Failed::of(&error)).into_error(operation)),
             }
             fault::pause(tried).await;
         }
@@ -241,6 +237,8 @@ fn corrupt(operation: &'static str) -> PortError {
 
 /// The data path waits for these: one repetition.
 const READ_TRIES: u32 = 2;
+/// Rounds for what a batch leaves over.
+const BATCH_TRIES: u32 = 4;
 
 #[cfg(test)]
 mod tests;

@@ -192,6 +192,7 @@ mod tests {
         tokio::time::advance(Duration::from_secs(seconds)).await;
     }
 
+    /// Fault matrix: C14.
     #[tokio::test(start_paused = true)]
     async fn a_head_has_ten_seconds() {
         let activity = Activity::new();
@@ -225,6 +226,7 @@ mod tests {
         tokio::time::timeout(Duration::from_secs(95), activity.overdue()).await.unwrap();
     }
 
+    /// Fault matrix: C13.
     #[tokio::test(start_paused = true)]
     async fn a_reader_that_stands_still_ends() {
         let activity = Activity::new();

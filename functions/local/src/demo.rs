@@ -119,7 +119,7 @@ impl Caller<'_> {
             .header("x-gateway-tenant", TENANT)
             .body(body.map(|body| Bytes::from(body.to_string())).unwrap_or_default());
         let Ok(request) = request else { return (StatusCode::BAD_REQUEST, Value::Null) };
-        let Server { gateway, platform } = self.server;
+        let Server { gateway, platform, .. } = self.server;
         let answer = gateway_native::handle(gateway, platform.logging_to(Log::off()), request).await;
         let status = answer.status();
         let bytes = match answer.into_body() {

@@ -89,6 +89,8 @@ Environment (all optional):
     EGRESS_ALLOW_ORIGINS   space-separated origins that providers may have though they are plain
                            http or not public, for instance http://127.0.0.1:11434
     CORS_ALLOW_ORIGINS     space-separated origins of browser applications
+    SECRETS_MANAGERS       secrets managers that tenants may name (infra/secrets-managers.md)
+    GATEWAY_MAX_CONCURRENT requests answered at once (default 4000); more get 503
     RUST_LOG               off, error, warn, info (default) or debug
 ";
 

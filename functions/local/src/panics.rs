@@ -12,7 +12,7 @@ use http_body_util::BodyExt;
 
 use crate::demo::Demo;
 use crate::platform::Local;
-use crate::server::Server;
+use crate::server::{self, Server};
 use crate::state::State;
 use crate::store::RedbStore;
 
@@ -112,7 +112,7 @@ async fn gateway(state: &State) -> (Arc<Gateway>, Brittle, String) {
     };
     let gateway = Arc::new(Gateway::new(Deployment::read(lookup, DefaultManager::Builtin).unwrap()));
     let local = Local::new(RedbStore::open_path(&state.store()).unwrap(), Log::off());
-    let server = Server { gateway: gateway.clone(), platform: local.clone() };
+    let server = Server { gateway: gateway.clone(), platform: local.clone(), room: server::room(None).unwrap() };
     let key = demo.provision(&server, state, ADMIN).await.unwrap();
     let http = BrittleHttp { upstream: Upstream::default(), at_once: Arc::default(), later: Arc::default() };
     (gateway, Brittle { local, http }, key)
@@ -133,6 +133,7 @@ async fn ask(gateway: &Gateway, platform: &Brittle, key: &str, stream: bool) -> 
     (status, String::from_utf8(bytes.to_vec()).unwrap())
 }
 
+/// Fault matrix: R1.
 #[tokio::test]
 async fn a_panic_before_the_answer_is_a_500_and_the_next_request_works() {
     let directory = tempfile::tempdir().unwrap();
@@ -147,6 +148,7 @@ async fn a_panic_before_the_answer_is_a_500_and_the_next_request_works() {
     assert_eq!(ask(&gateway, &platform, &key, false).await.0, 200);
 }
 
+/// Fault matrix: R1.
 #[tokio::test]
 async fn a_panic_in_a_stream_ends_it_with_an_error_event() {
     let directory = tempfile::tempdir().unwrap();

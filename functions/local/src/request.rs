@@ -138,6 +138,7 @@ mod tests {
         assert!(!rest.clear());
     }
 
+    /// Fault matrix: C14.
     #[tokio::test(start_paused = true)]
     async fn a_slow_sender_is_given_up() {
         let never = stream::iter([Ok::<_, Infallible>(Frame::data(Bytes::from_static(b"{")))]).chain(stream::pending());

@@ -16,7 +16,7 @@ use crate::demo::{self, Demo, DemoError};
 use crate::later;
 use crate::options::Options;
 use crate::platform::Local;
-use crate::server::Server;
+use crate::server::{self, Server};
 use crate::state::State;
 use crate::store::{OpenError, RedbStore};
 
@@ -75,7 +75,11 @@ pub async fn run(options: Options, lookup: impl Fn(&str) -> Option<String>) -> R
         DefaultManager::Builtin,
     )?;
     let address = listener.local_addr().map_or_else(|_| options.listen.to_string(), |address| address.to_string());
-    let server = Server { gateway: Arc::new(Gateway::new(deployment)), platform: Local::new(store, log) };
+    let room = server::room(lookup("GATEWAY_MAX_CONCURRENT").as_deref()).ok_or_else(|| DeploymentError {
+        variable: "GATEWAY_MAX_CONCURRENT",
+        advice: "must be the number of requests at once, 1 to 1000000".to_owned(),
+    })?;
+    let server = Server { gateway: Arc::new(Gateway::new(deployment)), platform: Local::new(store, log), room };
     let demo_key = match &demo {
         Some(demo) => Some(demo.provision(&server, &state, &admin).await?),
         None => None,

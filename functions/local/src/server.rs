@@ -28,6 +28,8 @@ use crate::request::LeftBody;
 pub(crate) struct Server {
     pub(crate) gateway: Arc<Gateway>,
     pub(crate) platform: Local,
+    /// Room for requests: who finds none is turned away.
+    pub(crate) room: Arc<Semaphore>,
 }
 
 impl Server {
@@ -98,10 +100,15 @@ impl Server {
     > + use<> {
         let held = activity.request();
         let (gateway, platform) = (self.gateway.clone(), self.platform.clone());
+        let room = self.room.clone().try_acquire_owned().ok();
         async move {
             let (head, body) = request.into_parts();
             let (body, left) = LeftBody::new(body);
-            let mut answer = gateway_native::handle(&gateway, platform, Request::from_parts(head, body)).await;
+            let mut answer = if room.is_some() {
+                gateway_native::handle(&gateway, platform, Request::from_parts(head, body)).await
+            } else {
+                gateway.turn_away(platform, &head)
+            };
             if !left.clear() {
                 // What follows on this connection is the rest of a body that nobody wants.
                 answer.headers_mut().insert(CONNECTION, HeaderValue::from_static("close"));
@@ -109,7 +116,7 @@ impl Server {
             // The request lasts until hyper is done with the body.
             Ok(answer.map(|body| {
                 gateway_native::http_body(body).map_err(move |cut| {
-                    let _until_the_end = &held;
+                    let _until_the_end = (&held, &room);
                     cut
                 })
             }))
@@ -127,6 +134,18 @@ fn connection_limit() -> usize {
     })
 }
 
+/// How many requests are answered at once, from the text of the setting.
+pub(crate) fn room(setting: Option<&str>) -> Option<Arc<Semaphore>> {
+    let Some(text) = setting.map(str::trim).filter(|text| !text.is_empty()) else {
+        return Some(Arc::new(Semaphore::new(MAX_CONCURRENT)));
+    };
+    let number = text.parse().ok().filter(|number| (1..=MOST_CONCURRENT).contains(number))?;
+    Some(Arc::new(Semaphore::new(number)))
+}
+
+/// Requests at once, unless the operator says otherwise: far more than two cores stream, and little enough memory.
+const MAX_CONCURRENT: usize = 4_000;
+const MOST_CONCURRENT: usize = 1_000_000;
 const MIN_CONNECTIONS: usize = 128;
 const MAX_CONNECTIONS: usize = 20_000;
 const SPARE_DESCRIPTORS: usize = 64;
@@ -134,3 +153,24 @@ const SPARE_DESCRIPTORS: usize = 64;
 const MAX_HEAD: usize = 64 << 10;
 /// For open requests at shutdown.
 const DRAIN: Duration = Duration::from_secs(30);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn room_is_a_number_within_bounds() {
+        let places = |setting| room(setting).map(|room| room.available_permits());
+        for (setting, want) in [
+            (None, Some(MAX_CONCURRENT)),
+            (Some(" "), Some(MAX_CONCURRENT)),
+            (Some("1"), Some(1)),
+            (Some("1000000"), Some(MOST_CONCURRENT)),
+            (Some("0"), None),
+            (Some("1000001"), None),
+            (Some("many"), None),
+        ] {
+            assert_eq!(places(setting), want, "{setting:?}");
+        }
+    }
+}

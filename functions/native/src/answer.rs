@@ -71,3 +71,74 @@ pub fn quiet_panics(log: Log) {
         log.write(Level::Error, &format!(r#"{{"level":"error","event":"panic","at":"{}"}}"#, at.escape_default()));
     }));
 }
+
+#[cfg(test)]
+mod tests {
+    use gateway_core::testing::{MemoryLedger, MemoryManager, MemoryStore, ScriptedHttp, VirtualTimer, World};
+    use gateway_core::{DefaultManager, Deferred, Deployment};
+    use http_body_util::BodyExt;
+
+    use super::*;
+
+    /// A world whose store panics when it is asked.
+    #[derive(Clone)]
+    struct Brittle(World);
+
+    impl Platform for Brittle {
+        type Store = MemoryStore;
+        type Ledger = MemoryLedger;
+        type Manager = MemoryManager;
+        type Http = ScriptedHttp;
+        type Timer = VirtualTimer;
+
+        fn store(&self) -> &MemoryStore {
+            panic!("canary")
+        }
+        fn ledger(&self) -> &MemoryLedger {
+            self.0.ledger()
+        }
+        fn defer(&self, work: Deferred) {
+            self.0.defer(work);
+        }
+        fn manager(&self) -> &MemoryManager {
+            self.0.manager()
+        }
+        fn http(&self) -> &ScriptedHttp {
+            self.0.http()
+        }
+        fn now_ms(&self) -> u64 {
+            self.0.now_ms()
+        }
+        fn timer(&self, ms: u64) -> VirtualTimer {
+            self.0.timer(ms)
+        }
+        fn fill_random(&self, bytes: &mut [u8]) {
+            self.0.fill_random(bytes);
+        }
+        fn log(&self, level: Level, line: &str) {
+            self.0.log(level, line);
+        }
+    }
+
+    /// Fault matrix: R1, R3.
+    #[tokio::test]
+    async fn a_panic_is_a_500_of_ours_and_the_next_request_is_served() {
+        let lookup = |name: &str| match name {
+            "GATEWAY_ADMIN_KEY" => Some("operator-key-operator-key-operator-key".to_owned()),
+            "GATEWAY_SEALING_KEY" => Some("MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=".to_owned()),
+            _ => None,
+        };
+        let gateway = Gateway::new(Deployment::read(lookup, DefaultManager::Builtin).unwrap());
+        let world = World::at(1_760_000_000_000);
+        let get = |path: &str| Request::get(path).body(Bytes::new()).unwrap();
+        let answer = handle(&gateway, Brittle(world.clone()), get("/readyz")).await;
+        assert_eq!(answer.status(), 500);
+        assert_eq!(answer.headers()["content-type"], "application/json");
+        let body = http_body(answer.into_body()).collect().await.unwrap().to_bytes();
+        let text = String::from_utf8(body.to_vec()).unwrap();
+        assert!(text.contains("\"internal_error\"") && !text.contains("canary"), "{text}");
+        // The request was logged when its exchange was dropped.
+        assert_eq!(world.take_log().len(), 1);
+        assert_eq!(handle(&gateway, Brittle(world), get("/healthz")).await.status(), 200);
+    }
+}

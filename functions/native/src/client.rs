@@ -80,7 +80,9 @@ impl<R: Resolve> HttpClient for Upstream<R> {
                 },
             }
         }
-        let mut sender = self.open(&origin, Duration::from_millis(outgoing.connect_timeout_ms)).await?;
+        // Connecting needs much room, and rarely: every future around this one is the smaller for it.
+        let timeout = Duration::from_millis(outgoing.connect_timeout_ms);
+        let mut sender = Box::pin(self.open(&origin, timeout)).await?;
         match sender.try_send_request(request).await {
             Ok(response) => Ok(self.leased(response, origin, sender)),
             // Closed before a byte of the request was written.

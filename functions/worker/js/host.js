@@ -42,7 +42,7 @@ export function open(headers) {
   wanted = headers.split(' ');
 }
 
-globalThis.__gateway_host = { accept, serves: () => serves };
+globalThis.__gateway_host = { accept, sweep, secrets, unavailable, serves: () => serves };
 
 function crash(error) {
   core = null;
@@ -147,6 +147,27 @@ function over(id) {
 function failed() {
   const error = { message: 'The gateway failed to answer.', type: 'server_error', param: null, code: 'internal_error' };
   return Response.json({ error }, { status: 500 });
+}
+
+/** The deployment's own secrets cannot be read. The next request tries again. */
+function unavailable(error) {
+  console.error(JSON.stringify({ level: 'error', message: 'a Secrets Store does not answer', error: String(error?.name) }));
+  const message = 'The gateway cannot reach what it depends on. Try again shortly.';
+  const body = { error: { message, type: 'server_error', param: null, code: 'secrets_unavailable' } };
+  return Response.json(body, { status: 503, headers: { 'retry-after': '1', 'cache-control': 'no-store' } });
+}
+
+/** Sweeps, as a call without a client. */
+function sweep(env, context) {
+  bindings = env;
+  const call = new Call(null, context);
+  call.watched = true;
+  try {
+    core.sweep(call.id);
+  } catch (error) {
+    crash(error);
+  }
+  return call.answer;
 }
 
 /** The client is gone: the wasm side forgets the request, and what that drops cancels the upstream. */
@@ -461,10 +482,21 @@ function intern(name) {
   return key;
 }
 
+const stored = new Map(); // secrets of a Secrets Store by the names of their bindings
+
+/** Reads the secrets that are bound from a Secrets Store, once per isolate; null if there are none to be read. */
+function secrets(env) {
+  const bound = Object.entries(env).filter(
+    ([name, value]) => name.startsWith('GATEWAY_') && typeof value === 'object' && value !== null && !stored.has(name),
+  );
+  if (!bound.length) return null;
+  return Promise.all(bound.map(async ([name, secret]) => stored.set(name, await secret.get())));
+}
+
 /** A variable or secret of the deployment. */
 export function variable(env, name) {
   const value = env[name];
-  return typeof value === 'string' ? value : undefined;
+  return typeof value === 'string' ? value : stored.get(name);
 }
 
 export function random(bytes) {

@@ -394,6 +394,7 @@ mod tests {
         assert_eq!(timers.rearm(), Some(250));
     }
 
+    /// Fault matrix: R11.
     #[test]
     fn a_clock_that_stands_a_little_early_does_not_lose_the_timer() {
         let mut timers = Timers::default();

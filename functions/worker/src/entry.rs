@@ -51,6 +51,18 @@ impl Core {
         });
     }
 
+    /// The schedule asks for a sweep.
+    pub fn sweep(&self, id: u32) {
+        platform::enter();
+        let Some(gateway) = isolate::gateway() else {
+            return refuse(id, ErrorCode::InternalError);
+        };
+        Call::start(id, move |call| async move {
+            gateway.sweep(Edge::new(&call)).await;
+            host::answer(call.id(), 204, "", &[]);
+        });
+    }
+
     /// An operation has ended.
     pub fn settle(&self, call: u32, operation: u32, outcome: u32, bytes: Option<Vec<u8>>) {
         platform::enter();

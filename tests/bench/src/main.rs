@@ -11,6 +11,7 @@ mod lambda;
 mod load;
 mod machine;
 mod memory;
+mod meter;
 mod process;
 mod proxy;
 mod report;

@@ -15,7 +15,7 @@ use crate::sample::Sample;
 use crate::subject::{Aws, Setting, Subject, words};
 use crate::upstream::Wire;
 use crate::worker::{self, Configured};
-use crate::{Outcome, child, client, memory, serve, translation};
+use crate::{Outcome, child, client, memory, meter, serve, translation};
 
 /// What is measured.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -139,6 +139,10 @@ async fn measure(arguments: &Arguments) -> Outcome<()> {
         subject.check()?;
     }
     let core = if stage.core { translation::measure()? } else { Vec::new() };
+    if stage.core {
+        let cost = meter::measure()?;
+        eprintln!("core: of a streamed request's {:.0} ns the meter takes {:.2} %", cost.request_ns, cost.share());
+    }
     let facts = Facts {
         commit: arguments.text("commit").unwrap_or("unknown").to_owned(),
         workerd: stage.workerd.clone(),

@@ -44,6 +44,7 @@ async fn a_key_is_replaced_and_removed<S: Store>(store: &S) {
     same(done(store.keys(tenant).await, "keys"), Vec::new(), "no keys left");
 }
 
+/// Fault matrix: P12.
 async fn more_keys_than_a_page_are_listed_once_each<S: Store>(store: &S) {
     let tenant = fresh_tenant();
     // 1.2 MB: DynamoDB's pages end at 1 MB.

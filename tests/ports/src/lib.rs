@@ -1,9 +1,11 @@
-//! The contract of [`gateway_core::ports::Store`], run against every implementation, and a store in memory.
+//! The contracts of [`gateway_core::ports::Store`] and [`gateway_core::ports::Ledger`], run against every implementation, and a
+//! store in memory.
 //!
 //! A case makes its own tenants and names, so that cases and runs can share one table.
 
 mod check;
 mod keys;
+mod ledger;
 mod memory;
 mod names;
 mod secrets;
@@ -12,6 +14,7 @@ mod swaps;
 use gateway_core::model::{KeyHash, TenantId};
 use gateway_core::ports::Store;
 
+pub use ledger::ledger_contract;
 pub use memory::MemoryStore;
 
 /// Runs every case against `store`. Panics with the name of what does not hold.

@@ -2,19 +2,20 @@
 
 use bytes::Bytes;
 
-use super::super::{Closing, Facts};
+use super::super::{Closing, Cost, Facts, TokenClass};
 use super::tally::{Counter, Dimension, Group, Sums};
 use crate::limits;
 use crate::line::{JsonLine, Member};
 use crate::model::record::Members;
 use crate::ports::{Book, Entry, Kind, Place};
 use crate::provider::Endpoint;
-use crate::route::{self, Class};
+use crate::route;
 
 /// One attempt, settled. It is written down only when it is carried out.
 pub struct Row {
     facts: Facts,
     closing: Closing,
+    cost: Option<Cost>,
     ended_ms: u64,
 }
 
@@ -33,8 +34,8 @@ const SCHEMA: u32 = 1;
 pub(crate) const OPERATOR: &str = "operator";
 
 impl Row {
-    pub(crate) const fn new(facts: Facts, closing: Closing, ended_ms: u64) -> Self {
-        Self { facts, closing, ended_ms }
+    pub(crate) const fn new(facts: Facts, closing: Closing, cost: Option<Cost>, ended_ms: u64) -> Self {
+        Self { facts, closing, cost, ended_ms }
     }
 
     /// Writes it down. Its name comes from the request and the attempt alone, and so does its book.
@@ -49,7 +50,7 @@ impl Row {
     }
 
     fn record(&self) -> Bytes {
-        let Self { facts, closing, ended_ms } = self;
+        let Self { facts, closing, cost, ended_ms } = self;
         let target = facts.config.target(facts.at);
         let mut out = JsonLine::new();
         let mut put = |name: &str, value: Member<'_>| out.put(name, &value);
@@ -74,27 +75,27 @@ impl Row {
         put("began", facts.began_ms.into());
         put("ended", (*ended_ms).into());
         put("first", facts.first_content_ms.into());
-        match closing.usage {
-            Some(usage) => {
-                put("in", usage.input_tokens.into());
-                put("out", usage.output_tokens.into());
-                put("cr", usage.cache_read_tokens.into());
-                put("cw", usage.cache_write_tokens.into());
-                put("re", usage.reasoning_tokens.into());
+        if let Some(usage) = closing.usage {
+            put("in", usage.input_tokens.into());
+            put("out", usage.output_tokens.into());
+            for (class, count) in usage.classes().iter() {
+                if let Some((name, _)) = CLASSES.iter().find(|(_, known)| *known == class).filter(|_| count > 0) {
+                    put(name, count.into());
+                }
             }
-            None if closing.calls > 0 && worked(closing) => put("est", Member::Flag(true)),
-            None => {}
+        }
+        if closing.estimated {
+            put("est", Member::Flag(true));
+        }
+        if let Some(cost) = cost {
+            put("cost", cost.pico_usd.into());
+            put("book", cost.version.as_ref().into());
         }
         if closing.maybe_billed {
             put("mb", Member::Flag(true));
         }
         Bytes::from(out.finish())
     }
-}
-
-/// Whether the provider did something that it may charge for.
-const fn worked(closing: &Closing) -> bool {
-    matches!(closing.class, Class::Success | Class::Cut | Class::Cancelled) || closing.maybe_billed
 }
 
 /// IBM's words for what was used.
@@ -142,17 +143,34 @@ pub(super) fn counted(record: &[u8]) -> Option<(Group, Sums)> {
             sums.add(Counter::CostPico, cost.as_u64()?);
             sums.add(Counter::Priced, 1);
         }
+        // Used, and nobody knows what it costs: the sum of its group is not known either.
+        None if sums.of(Counter::Input) + sums.of(Counter::Output) > 0 => sums.add(Counter::Unpriced, 1),
         None => {}
     }
     Some((group, sums))
 }
 
 /// Members that are summed as they are.
-const TOKENS: [(&str, Counter); 6] = [
+const TOKENS: [(&str, Counter); 10] = [
     ("in", Counter::Input),
     ("out", Counter::Output),
     ("cr", Counter::CacheRead),
-    ("cw", Counter::CacheWrite),
+    ("cw", Counter::CacheWrite5m),
     ("re", Counter::Reasoning),
     ("calls", Counter::Calls),
+    ("ch", Counter::CacheWrite1h),
+    ("ia", Counter::InputAudio),
+    ("ii", Counter::InputImage),
+    ("oa", Counter::OutputAudio),
+];
+
+/// The members of classes; what is in none of them is plain input or output.
+const CLASSES: [(&str, TokenClass); 7] = [
+    ("cr", TokenClass::CacheRead),
+    ("cw", TokenClass::CacheWrite5m),
+    ("ch", TokenClass::CacheWrite1h),
+    ("ia", TokenClass::InputAudio),
+    ("ii", TokenClass::InputImage),
+    ("re", TokenClass::Reasoning),
+    ("oa", TokenClass::OutputAudio),
 ];

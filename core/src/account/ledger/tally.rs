@@ -86,13 +86,18 @@ pub(crate) enum Counter {
     Input,
     Output,
     CacheRead,
-    CacheWrite,
+    CacheWrite5m,
     Reasoning,
     CostPico,
     Priced,
     SuccessMs,
     FirstContents,
     FirstContentMs,
+    CacheWrite1h,
+    InputAudio,
+    InputImage,
+    OutputAudio,
+    Unpriced,
 }
 
 /// Counters by their places. Those that this version does not know are summed like the others.

@@ -2,6 +2,7 @@
 
 use super::*;
 
+/// Fault matrix: S17, R9.
 #[test]
 fn a_hundred_cold_requests_read_once() {
     let (bench, made) = Bench::at(SM);
@@ -129,6 +130,7 @@ fn a_token_that_the_manager_does_not_take_is_replaced_once() {
     assert_eq!(sent.len(), 5);
 }
 
+/// Fault matrix: S19.
 #[test]
 fn a_refused_credential_is_read_again_once_for_all() {
     let (bench, made) = Bench::at(SM);

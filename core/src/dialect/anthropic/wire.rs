@@ -11,7 +11,7 @@ use serde::{Deserialize, Deserializer, Serialize};
 use serde_json::Number;
 use serde_json::value::RawValue;
 
-use crate::account::Usage;
+use crate::account::{InputTotal, Usage, count};
 use crate::chat::CacheControl;
 
 /// A request. <https://platform.claude.com/docs/en/api/messages/create>
@@ -324,7 +324,13 @@ object! {
         cache_read = "cache_read_input_tokens": &'a RawValue,
         output = "output_tokens": &'a RawValue,
         details = "output_tokens_details": &'a RawValue,
+        creation = "cache_creation": &'a RawValue,
     }
+}
+
+object! {
+    /// `usage.cache_creation`: `cache_creation_input_tokens` by their time to live.
+    CacheCreation { hour = "ephemeral_1h_input_tokens": &'a RawValue, }
 }
 
 object! {
@@ -379,21 +385,22 @@ pub(super) fn explanation(details: Option<&RawValue>) -> Option<&RawValue> {
 pub(super) struct Tally {
     input: Option<u64>,
     cache_write: Option<u64>,
+    cache_write_1h: Option<u64>,
     cache_read: Option<u64>,
     output: Option<u64>,
     thinking: Option<u64>,
 }
 
-/// More tokens than any call can have; beyond it a report is a mistake.
-const ABSURD: u64 = 1 << 40;
+/// Anthropic counts what goes through the cache apart:
+/// <https://platform.claude.com/docs/en/build-with-claude/prompt-caching>.
+const TOTAL: InputTotal = InputTotal::WithoutCache;
 
 impl Tally {
     /// Takes a report. One of another type reports nothing.
     pub(super) fn report(&mut self, usage: &RawValue) {
         let counts: Counts<'_> = serde_json::from_str(usage.get()).unwrap_or_default();
         let set = |place: &mut Option<u64>, raw: Option<&RawValue>| {
-            let count = raw.and_then(|raw| raw.get().parse().ok()).filter(|count| *count < ABSURD);
-            *place = count.or(*place);
+            *place = count(raw).or(*place);
         };
         set(&mut self.input, counts.input);
         set(&mut self.cache_write, counts.cache_write);
@@ -401,16 +408,20 @@ impl Tally {
         set(&mut self.output, counts.output);
         let details = counts.details.and_then(|raw| serde_json::from_str::<OutputDetails<'_>>(raw.get()).ok());
         set(&mut self.thinking, details.and_then(|details| details.thinking));
+        let creation = counts.creation.and_then(|raw| serde_json::from_str::<CacheCreation<'_>>(raw.get()).ok());
+        set(&mut self.cache_write_1h, creation.and_then(|creation| creation.hour));
     }
 
-    /// The usage so far. Anthropic counts what goes through the cache apart; our totals include it.
+    /// The usage so far.
     pub(super) fn usage(&self) -> Option<Usage> {
-        Some(Usage {
-            input_tokens: self.input? + self.cache_write.unwrap_or(0) + self.cache_read.unwrap_or(0),
+        Some(TOTAL.settle(Usage {
+            input_tokens: self.input?,
             output_tokens: self.output.unwrap_or(0),
             cache_read_tokens: self.cache_read,
             cache_write_tokens: self.cache_write,
+            cache_write_1h_tokens: self.cache_write_1h,
             reasoning_tokens: self.thinking,
-        })
+            ..Usage::default()
+        }))
     }
 }

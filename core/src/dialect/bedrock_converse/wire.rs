@@ -6,7 +6,7 @@ use std::ops::Range;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
-use crate::account::Usage;
+use crate::account::{InputTotal, Usage, count};
 
 /// A string, borrowed where it has no escapes.
 #[derive(Clone, Debug, Default, Deserialize)]
@@ -168,7 +168,23 @@ struct Tokens<'a> {
     cache_read: Option<&'a RawValue>,
     #[serde(borrow, rename = "cacheWriteInputTokens")]
     cache_write: Option<&'a RawValue>,
+    #[serde(borrow, rename = "cacheDetails")]
+    cache_details: Option<&'a RawValue>,
 }
+
+/// One of `cacheDetails`: what was written into the cache for how long.
+/// <https://docs.aws.amazon.com/bedrock/latest/APIReference/API_runtime_CacheDetail.html>
+#[derive(Deserialize)]
+struct CacheDetail<'a> {
+    #[serde(borrow)]
+    ttl: Option<Text<'a>>,
+    #[serde(borrow, rename = "inputTokens")]
+    tokens: Option<&'a RawValue>,
+}
+
+/// Converse counts what goes through the cache apart:
+/// <https://docs.aws.amazon.com/bedrock/latest/userguide/prompt-caching.html>.
+const TOTAL: InputTotal = InputTotal::WithoutCache;
 
 /// The body of an error, or the payload of an exception.
 #[derive(Default, Deserialize)]
@@ -188,20 +204,22 @@ pub(super) fn object_of<'a, T: Deserialize<'a>>(raw: &'a RawValue) -> Option<T> 
 
 pub(super) use crate::json::read_object as object;
 
-/// Reads `usage`; `None` without a usable number of input tokens. Totals include their classes here.
+/// Reads `usage`; `None` without a usable number of input tokens.
 pub(super) fn usage(raw: &RawValue) -> Option<Usage> {
-    // More tokens than any call can have; beyond it a report is a mistake.
-    const ABSURD: u64 = 1 << 40;
     let tokens: Tokens<'_> = object_of(raw)?;
-    let count = |raw: Option<&RawValue>| raw.and_then(|raw| raw.get().parse::<u64>().ok()).filter(|n| *n < ABSURD);
-    let (read, write) = (count(tokens.cache_read), count(tokens.cache_write));
-    Some(Usage {
-        input_tokens: count(tokens.input)? + read.unwrap_or(0) + write.unwrap_or(0),
+    let hour = |detail: &&RawValue| {
+        let detail: CacheDetail<'_> = object_of(detail)?;
+        detail.ttl.is_some_and(|ttl| ttl.0 == "1h").then(|| count(detail.tokens)).flatten()
+    };
+    let details = tokens.cache_details.and_then(|raw| serde_json::from_str::<Vec<&RawValue>>(raw.get()).ok());
+    Some(TOTAL.settle(Usage {
+        input_tokens: count(tokens.input)?,
         output_tokens: count(tokens.output).unwrap_or(0),
-        cache_read_tokens: read,
-        cache_write_tokens: write,
-        reasoning_tokens: None,
-    })
+        cache_read_tokens: count(tokens.cache_read),
+        cache_write_tokens: count(tokens.cache_write),
+        cache_write_1h_tokens: details.unwrap_or_default().iter().find_map(hour),
+        ..Usage::default()
+    }))
 }
 
 /// A thinking block as clients get it and send it back; `text` and `signature` are JSON strings.

@@ -7,6 +7,7 @@ use serde_json::value::RawValue;
 
 pub(crate) use self::decode::decode_request;
 
+use crate::account::Estimate;
 use crate::chat::Drops;
 use crate::error::{ErrorCode, Failure, Outcome};
 use crate::json::{self, Edit, JsonError, Object};
@@ -25,6 +26,7 @@ pub(crate) struct Call<'a> {
     pub include_usage: bool,
     object: Object<'a>,
     bytes: usize,
+    estimate: Estimate,
 }
 
 /// Members that steer the gateway and that no provider may see.
@@ -117,13 +119,24 @@ pub(crate) fn read_call(endpoint: Endpoint, body: &[u8]) -> Outcome<Call<'_>> {
         include_usage = flag(&options, "include_usage")
             .map_err(|_| Failure::invalid("stream_options.include_usage", "'include_usage' must be true or false."))?;
     }
-    Ok(Call { endpoint, model, stream, include_usage, object, bytes: body.len() })
+    Ok(Call { endpoint, model, stream, include_usage, object, bytes: body.len(), estimate: Estimate::of_request(body) })
 }
 
 impl Call<'_> {
     /// How long the body is, in bytes.
     pub(crate) fn bytes(&self) -> usize {
         self.bytes
+    }
+
+    /// What it has for text, if its tokens are not reported.
+    pub(crate) const fn estimate(&self) -> Estimate {
+        self.estimate
+    }
+
+    /// Whether it asks for no tier of service but the usual one, at the list price.
+    pub(crate) fn standard(&self) -> bool {
+        let tier = self.object.get("service_tier").map(RawValue::get);
+        tier.is_none_or(|tier| matches!(tier, "null" | "\"auto\"" | "\"default\"" | "\"standard_only\""))
     }
 
     /// The members of the body.

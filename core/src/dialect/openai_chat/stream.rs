@@ -6,7 +6,7 @@ use std::ops::Range;
 
 use super::response::embedded_failure;
 use super::wire::Chunk;
-use crate::account::Usage;
+use crate::account::{Usage, text_in};
 use crate::error::Failure;
 
 pub(crate) use self::encode::{Encoder, Shape};
@@ -31,12 +31,14 @@ pub(crate) enum Event {
 pub(crate) struct Reading {
     /// Whether it carries more than a role: text, a call, a refusal, an end.
     pub content: bool,
+    /// Bytes of its text, as JSON has it.
+    pub text: u64,
     /// Bit `i` is set when choice `i` occurs (indexes from 127 up share the last bit).
     pub seen: u128,
     /// Bit `i` is set when choice `i` ends.
     pub finished: u128,
     /// The usage, when reported.
-    pub usage: Option<Usage>,
+    pub usage: Option<Box<Usage>>,
     /// Where the value of a `usage` member stands in the payload, if there is one.
     pub usage_at: Option<Range<usize>>,
     /// Whether no choice of it has a delta or a text, nor an end.
@@ -66,7 +68,7 @@ pub(crate) fn read_event(data: &[u8], look_for_content: bool) -> Event {
     let choices = chunk.choices.unwrap_or_default();
     let mut reading = Reading {
         usage_at: chunk.usage.and_then(|raw| place(text, raw.get())),
-        usage: chunk.usage.and_then(|raw| Usage::from_openai(raw.get())),
+        usage: chunk.usage.and_then(|raw| Usage::from_openai(raw.get())).map(Box::new),
         no_choices: choices.is_empty(),
         no_delta: choices.iter().all(|c| c.delta.is_none() && c.text.is_none()),
         ..Reading::default()
@@ -78,12 +80,23 @@ pub(crate) fn read_event(data: &[u8], look_for_content: bool) -> Event {
             reading.finished |= bit;
             reading.content = true;
         }
+        let text = choice.text.map_or(0, |raw| raw.get().len().saturating_sub(2));
+        reading.text += text as u64 + choice.delta.map_or(0, |raw| delta_text(raw.get()));
         if look_for_content && !reading.content {
             reading.content = choice.text.is_some_and(|raw| !blank(raw.get()))
                 || choice.delta.is_some_and(|raw| delta_has_content(raw.get()));
         }
     }
     Event::Chunk(reading)
+}
+
+/// Bytes of a delta's text. Most have nothing but content, whose length is the delta's but for its frame.
+pub(crate) fn delta_text(delta: &str) -> u64 {
+    match delta.strip_prefix("{\"content\":\"").and_then(|rest| rest.strip_suffix("\"}")) {
+        // A quote inside of it may belong to a further member.
+        Some(text) if memchr::memchr(b'"', text.as_bytes()).is_none() => text.len() as u64,
+        _ => text_in(delta.as_bytes()),
+    }
 }
 
 fn delta_has_content(delta: &str) -> bool {
@@ -180,6 +193,26 @@ mod tests {
         assert!(content(r#"{"choices":[{"index":0,"text":"x","finish_reason":null}]}"#));
         assert!(!content(r#"{"choices":[{"index":0,"text":"","finish_reason":null}]}"#));
         assert!(!content(r#"{"choices":[],"usage":{"prompt_tokens":1,"completion_tokens":1}}"#));
+    }
+
+    #[test]
+    fn the_text_of_a_chunk_is_measured() {
+        for (delta, want) in [
+            (r#"{"content":""}"#, 0),
+            (r#"{"content":"Hello"}"#, 5),
+            (r#"{"content":"a\"b"}"#, 4),
+            (r#"{"content":null}"#, 0),
+            (r#"{"role":"assistant","content":"ab"}"#, 2),
+            (r#"{"content":"ab","refusal":"c"}"#, 3),
+            (r#"{"reasoning_content":"hmm"}"#, 3),
+            (r#"{"tool_calls":[{"index":0,"function":{"arguments":"{\"a"}}]}"#, 4),
+            (r#"{"tool_calls":[{"function":{"arguments": "12"}},{"function":{"arguments":"3"}}]}"#, 3),
+            ("{}", 0),
+        ] {
+            let event = format!(r#"{{"choices":[{{"index":0,"delta":{delta}}},{{"index":1,"text":"xyz"}}]}}"#);
+            let Event::Chunk(reading) = read_event(event.as_bytes(), false) else { panic!("{delta}") };
+            assert_eq!(reading.text, want + 3, "{delta}");
+        }
     }
 
     #[test]

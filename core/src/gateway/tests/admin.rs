@@ -194,6 +194,7 @@ fn a_tenant_moves_to_another_deployment() {
     }
 }
 
+/// Fault matrix: C17.
 #[test]
 fn an_endpoint_that_a_provider_lacks_is_refused_without_a_call() {
     let bench = Bench::new();

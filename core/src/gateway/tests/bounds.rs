@@ -43,6 +43,7 @@ fn a_forged_key_reads_no_store() {
     assert_eq!(bench.world.store().calls(), before);
 }
 
+/// Fault matrix: S4.
 #[test]
 fn a_revoked_key_stops_within_the_bound_everywhere_and_at_once_here() {
     let bench = Bench::new();
@@ -64,6 +65,7 @@ fn a_revoked_key_stops_within_the_bound_everywhere_and_at_once_here() {
     assert_eq!(chat(), 401);
 }
 
+/// Fault matrix: S5.
 #[test]
 fn what_was_made_elsewhere_is_known_at_once() {
     let bench = Bench::new();
@@ -90,6 +92,7 @@ fn the_operator_finds_the_next_default_tenant_when_the_first_was_deleted_elsewhe
     assert_eq!(other.admin("GET", "/v1/tenant", Value::Null).1["name"], "next");
 }
 
+/// Fault matrix: P8, P9.
 #[test]
 fn a_provider_replaced_or_removed_elsewhere_is_no_fault_of_its_callers() {
     let bench = Bench::new();
@@ -122,6 +125,7 @@ fn an_ageing_entry_is_confirmed_beside_the_call() {
     assert_eq!(other.call(&bench.key, "POST", "/v1/chat/completions", body).0, 200);
 }
 
+/// Fault matrix: S1, S2.
 #[test]
 fn while_the_store_is_down_warm_tenants_are_served_and_cold_ones_get_503() {
     let bench = Bench::new();
@@ -146,6 +150,7 @@ fn while_the_store_is_down_warm_tenants_are_served_and_cold_ones_get_503() {
     assert_eq!(chat(&bench).0, 200);
 }
 
+/// Fault matrix: S1.
 #[test]
 fn an_outage_is_never_a_401() {
     let bench = Bench::new();
@@ -184,6 +189,7 @@ fn a_wrong_sealing_key_fails_closed() {
     assert_eq!(rotated.chat(Value::Null).0, 200);
 }
 
+/// Fault matrix: P3.
 #[test]
 fn a_crash_between_the_steps_of_a_create_leaves_nothing_visible() {
     let bench = Bench::new();
@@ -201,6 +207,7 @@ fn a_crash_between_the_steps_of_a_create_leaves_nothing_visible() {
     assert_eq!(bench.admin("POST", "/v1/tenant", json!({"name": "Half"})).0, 201);
 }
 
+/// Fault matrix: P3.
 #[test]
 fn secrets_without_a_provider_are_swept() {
     let bench = Bench::new();

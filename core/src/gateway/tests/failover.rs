@@ -184,6 +184,7 @@ fn a_stream_that_fails_before_content_is_taken_over() {
     }
 }
 
+/// Fault matrix: U20.
 #[test]
 fn after_content_nobody_takes_over() {
     let bench = Bench::over(&[json!({}), json!({})]);
@@ -194,6 +195,7 @@ fn after_content_nobody_takes_over() {
     assert!(!seen.text.contains("[DONE]"));
 }
 
+/// Fault matrix: R16.
 #[test]
 fn the_body_of_a_failed_attempt_is_let_go_before_the_next() {
     let bench = Bench::over(&[json!({}), json!({})]);

@@ -149,6 +149,8 @@ impl Case {
         if let Some(capabilities) = self.case.get("capabilities") {
             model["capabilities"] = capabilities.clone();
         }
+        // Every token costs the same: a cost is a number of tokens.
+        model["price"] = meter::flat_price();
         let (status, model) = bench.admin("POST", &format!("/v1/providers/{}/models", bench.provider), model);
         assert_eq!(status, 201, "{name}: {model}");
 
@@ -174,6 +176,7 @@ impl Case {
         let response = bench.send(&bench.key, "POST", path, front.to_string());
         let failed = response.status().as_u16() >= 429;
         self.judge_front(response, &bench, pieces);
+        meter::judge(self, &bench.world.take_log());
         let mut sent = bench.world.http().take_sent();
         if self.provider() == "watsonxai" {
             sent.retain(|sent| !sent.target.ends_with("/identity/token"));

@@ -143,6 +143,7 @@ fn a_stream_is_the_same_in_random_pieces() {
     }
 }
 
+/// Fault matrix: U20, U21, U22.
 #[test]
 fn a_stream_that_breaks_off_has_one_end_and_no_end_mark_unless_the_provider_showed_it() {
     for stream in Stream::all() {
@@ -162,6 +163,7 @@ fn a_stream_that_breaks_off_has_one_end_and_no_end_mark_unless_the_provider_show
     }
 }
 
+/// Fault matrix: U23, U24.
 #[test]
 fn what_follows_the_end_changes_nothing() {
     let mut ended = 0;

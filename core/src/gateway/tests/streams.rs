@@ -101,6 +101,7 @@ fn silence_after_content_is_bridged_by_comments() {
     assert!(text.ends_with(DONE));
 }
 
+/// Fault matrix: C12.
 #[test]
 fn a_client_that_leaves_mid_stream_cancels_the_upstream_and_is_logged() {
     let bench = Bench::new();
@@ -120,6 +121,7 @@ fn a_client_that_leaves_mid_stream_cancels_the_upstream_and_is_logged() {
     assert_eq!(line["gen_ai.usage.input_tokens"], 3);
 }
 
+/// Fault matrix: C11.
 #[test]
 fn a_client_that_leaves_before_the_answer_is_logged() {
     let bench = Bench::new();

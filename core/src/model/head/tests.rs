@@ -32,6 +32,7 @@ fn model(uuid: &str, provider: &str, id: &str, alias: Option<&str>) -> Model {
         alias: alias.map(|a| Alias::parse(a).unwrap()),
         metadata: None,
         capabilities: None,
+        price: None,
         weight: 1,
         priority: 0,
         created: 3,
@@ -87,6 +88,7 @@ fn a_model_is_removed_only_from_the_provider_named() {
     assert!(base.apply(remove(None)).unwrap().models.is_empty());
 }
 
+/// Fault matrix: P13.
 #[test]
 fn counts_and_size_are_bounded() {
     let full = with((0..limits::PROVIDERS).map(|i| Change::AddProvider(provider(&format!("p{i}"), &format!("n{i}")))));

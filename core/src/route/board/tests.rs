@@ -158,6 +158,7 @@ fn the_fewest_calls_and_the_quota_decide_where_they_are_asked_to() {
     assert_eq!(bench.request(|_| (Class::Success, None, 1)).0[0].at, 0, "the next minute begins anew");
 }
 
+/// Fault matrix: U42.
 #[test]
 fn a_failing_target_is_left_alone_and_comes_back() {
     let mut bench = bench(&[(1.0, 0), (1.0, 0)]);
@@ -227,7 +228,7 @@ fn a_neutral_outcome_never_opens_a_breaker() {
     }
 }
 
-/// Fault matrix U41.
+/// Fault matrix: U41.
 #[test]
 fn when_all_are_out_one_is_tried_all_the_same() {
     let mut bench = bench(&[(1.0, 0), (1.0, 0), (1.0, 1)]);

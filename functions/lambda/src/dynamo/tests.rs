@@ -114,6 +114,7 @@ async fn swap(script: Vec<Act>) -> (Result<Swap, PortError>, Vec<String>) {
     (service.store.swap(tenant(), Some(1), head()).await, service.operations())
 }
 
+/// Fault matrix: S10.
 #[tokio::test]
 async fn a_lost_answer_to_a_write_that_happened_is_a_success() {
     let (outcome, calls) = swap(vec![Act::Lose, refused(), Act::ReadBack]).await;
@@ -121,6 +122,7 @@ async fn a_lost_answer_to_a_write_that_happened_is_a_success() {
     assert_eq!(calls, ["PutItem", "PutItem", "GetItem"]);
 }
 
+/// Fault matrix: S10.
 #[tokio::test]
 async fn a_lost_answer_to_a_write_that_another_one_overtook_is_a_lost_swap() {
     let other = json!({"Item": {"pk": {"S": "p"}, "sk": {"S": "HEAD"}, "version": {"N": "2"},
@@ -129,6 +131,7 @@ async fn a_lost_answer_to_a_write_that_another_one_overtook_is_a_lost_swap() {
     assert_eq!(outcome, Ok(Swap::Lost));
 }
 
+/// Fault matrix: S9.
 #[tokio::test]
 async fn a_write_that_did_not_happen_is_made_again() {
     let (outcome, calls) = swap(vec![Act::Lose, error(500, "InternalServerError"), throttled(), done()]).await;
@@ -136,6 +139,7 @@ async fn a_write_that_did_not_happen_is_made_again() {
     assert_eq!(calls.len(), 4);
 }
 
+/// Fault matrix: S8.
 #[tokio::test]
 async fn a_refusal_is_a_lost_swap_and_not_tried_again() {
     let (outcome, calls) = swap(vec![refused()]).await;
@@ -145,6 +149,7 @@ async fn a_refusal_is_a_lost_swap_and_not_tried_again() {
     assert_eq!((outcome, calls.len()), (Ok(Swap::Lost), 2));
 }
 
+/// Fault matrix: S7, S9.
 #[tokio::test]
 async fn errors_end_after_a_few_tries_and_show_no_text() {
     let (outcome, calls) = swap(vec![throttled(), throttled(), throttled(), throttled()]).await;
@@ -168,13 +173,17 @@ async fn a_name_that_was_taken_without_an_answer_is_taken() {
     assert_eq!(service.store.swap_name("acme", None, Some("entry".into())).await, Ok(true));
 }
 
+/// Fault matrix: S7.
 #[tokio::test]
 async fn reads_are_consistent_and_repeated_once() {
-    let service = Service::start(vec![throttled(), throttled()]).await;
+    let service = Service::start(vec![throttled(), throttled(), throttled()]).await;
+    // Core repeats this one.
     assert_eq!(service.store.load(tenant(), None, None).await.unwrap_err().fault, Fault::Throttled);
-    assert_eq!(service.operations(), ["BatchGetItem", "BatchGetItem"]);
+    assert_eq!(service.store.secret(tenant(), "id").await.unwrap_err().fault, Fault::Throttled);
+    assert_eq!(service.operations(), ["BatchGetItem", "GetItem", "GetItem"]);
     let calls = service.calls.lock().unwrap();
     assert_eq!(calls[0].1["RequestItems"]["table"]["ConsistentRead"], true);
+    assert_eq!(calls[1].1["ConsistentRead"], true);
 }
 
 #[tokio::test]
@@ -194,6 +203,7 @@ async fn keys_that_a_batch_left_over_are_asked_for_again() {
     assert_eq!(service.calls.lock().unwrap()[1].1["RequestItems"]["table"]["Keys"].as_array().unwrap().len(), 1);
 }
 
+/// Fault matrix: S6.
 #[tokio::test]
 async fn an_item_that_is_not_ours_is_corrupt_and_never_absent() {
     let item = json!({"pk": {"S": "p"}, "sk": {"S": "HEAD"}, "version": {"N": "x"}, "data": {"B": "aGVhZA=="}});

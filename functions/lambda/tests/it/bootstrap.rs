@@ -45,6 +45,7 @@ async fn a_secret_that_holds_something_else_is_no_configuration_and_is_not_shown
     }
 }
 
+/// Fault matrix: R9.
 #[tokio::test]
 async fn with_keys_in_the_environment_nothing_is_fetched_for_a_known_caller() {
     let function = Function::start(&keys()).await;
@@ -55,6 +56,7 @@ async fn with_keys_in_the_environment_nothing_is_fetched_for_a_known_caller() {
     assert_eq!(function.calls(), Vec::<String>::new());
 }
 
+/// Fault matrix: S1.
 #[tokio::test]
 async fn a_store_that_is_down_is_a_503_and_never_a_401() {
     let function = Function::start(&keys()).await;
@@ -65,10 +67,20 @@ async fn a_store_that_is_down_is_a_503_and_never_a_401() {
 }
 
 #[tokio::test]
-async fn schedules_sweep_and_other_events_fail() {
+async fn a_roll_up_that_fails_is_a_failed_invocation() {
+    let function = Function::start(&keys()).await;
+    assert_eq!(function.event(&json!({"gateway": "roll_up"})).await.kind, "error");
+}
+
+#[tokio::test]
+async fn schedules_sweep_and_roll_up_and_other_events_fail() {
     let function = Function::start(&keys()).await;
     function.aws(|_| (200, json!({"Items": []})));
-    for event in [json!({"gateway": "sweep"}), json!({"source": "aws.events", "detail-type": "Scheduled Event"})] {
+    for event in [
+        json!({"gateway": "sweep"}),
+        json!({"gateway": "roll_up"}),
+        json!({"source": "aws.events", "detail-type": "Scheduled Event"}),
+    ] {
         let posted = function.event(&event).await;
         assert_eq!((posted.kind.as_str(), posted.body.as_ref()), ("response", &b"null"[..]));
         assert!(!posted.headers.contains_key("lambda-runtime-function-response-mode"));

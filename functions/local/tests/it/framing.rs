@@ -34,6 +34,7 @@ fn ambiguous_framing_gets_one_answer_and_the_end_of_the_connection() {
     assert!(!old.starts_with("HTTP/1.1 200"), "{old}");
 }
 
+/// Fault matrix: C1.
 #[test]
 fn heads_and_bodies_have_limits() {
     let directory = tempfile::tempdir().unwrap();
@@ -50,6 +51,7 @@ fn heads_and_bodies_have_limits() {
     assert!(answer.starts_with("HTTP/1.1 413") && answer.contains("request_too_large"), "{answer}");
 }
 
+/// Fault matrix: C14.
 #[test]
 fn slow_clients_keep_nobody_waiting() {
     let directory = tempfile::tempdir().unwrap();

@@ -201,6 +201,7 @@ async fn a_reader_that_stops_at_the_last_event_gives_the_connection_back() {
     }
 }
 
+/// Fault matrix: U14, U34.
 #[tokio::test]
 async fn broken_answers_are_told_apart() {
     let head = "HTTP/1.1 200 OK\r\n";
@@ -243,6 +244,7 @@ impl Resolve for Hangs {
     }
 }
 
+/// Fault matrix: U13, U15.
 #[tokio::test]
 async fn failing_to_connect_says_how() {
     let closed = {
@@ -260,6 +262,7 @@ async fn failing_to_connect_says_how() {
     assert_eq!(hangs.err(), Some(HttpError::ConnectTimeout));
 }
 
+/// Fault matrix: U13.
 #[tokio::test]
 async fn an_untrusted_certificate_or_no_tls_at_all_is_no_connection() {
     let server = Server::start(&[]).await;

@@ -7,7 +7,7 @@ use gateway_core::ports::{Fault, PortError, SecretManager, Store};
 use gateway_core::secret::Secret;
 use gateway_lambda::{Account, AccountSecrets, DynamoStore};
 use gateway_native::Upstream;
-use gateway_port_tests::{fresh_tenant, store_contract};
+use gateway_port_tests::{fresh_tenant, ledger_contract, store_contract};
 
 use crate::moto::Moto;
 
@@ -18,7 +18,9 @@ async fn the_dynamodb_store_keeps_the_contract() {
     let missing = DynamoStore::new(account.clone(), "missing").ping().await;
     assert_eq!(missing.map_err(|error| error.fault), Err(Fault::Denied));
     create_table(&moto, "gateway").await;
-    store_contract(&DynamoStore::new(account, "gateway")).await;
+    let store = DynamoStore::new(account, "gateway");
+    store_contract(&store).await;
+    ledger_contract(&store).await;
 }
 
 #[tokio::test]
@@ -38,6 +40,7 @@ async fn secrets_are_written_read_and_deleted() {
     secrets.delete(&name).await.unwrap();
 }
 
+/// Fault matrix: S1.
 #[tokio::test]
 async fn an_account_that_cannot_be_reached_is_unavailable() {
     let nobody = |name: &str| match name {

@@ -4,12 +4,14 @@ use std::fs;
 
 use gateway_core::ports::{HeadState, Store, Swap};
 use gateway_local::{OpenError, RedbStore};
-use gateway_port_tests::{fresh_tenant, key_hash, store_contract};
+use gateway_port_tests::{fresh_tenant, key_hash, ledger_contract, store_contract};
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_redb_store_keeps_the_contract() {
     let directory = tempfile::tempdir().unwrap();
-    store_contract(&RedbStore::open_path(&directory.path().join("store")).unwrap()).await;
+    let store = RedbStore::open_path(&directory.path().join("store")).unwrap();
+    store_contract(&store).await;
+    ledger_contract(&store).await;
 }
 
 #[tokio::test]
@@ -28,6 +30,7 @@ async fn what_was_answered_is_there_after_a_restart() {
     assert_eq!((loaded.head, loaded.key), (HeadState::Current(head), Some("key".into())));
 }
 
+/// Fault matrix: R2.
 #[tokio::test]
 async fn what_was_answered_is_there_when_the_process_was_killed() {
     let directory = tempfile::tempdir().unwrap();

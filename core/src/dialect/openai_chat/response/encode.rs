@@ -120,9 +120,22 @@ pub(crate) fn write_usage(out: &mut Vec<u8>, usage: &Usage) {
     details(
         out,
         "prompt_tokens_details",
-        &[("cached_tokens", usage.cache_read_tokens), ("cache_write_tokens", usage.cache_write_tokens)],
+        &[
+            ("cached_tokens", usage.cache_read_tokens),
+            ("cache_write_tokens", usage.cache_write_tokens),
+            ("audio_tokens", usage.input_audio_tokens),
+        ],
     );
-    details(out, "completion_tokens_details", &[("reasoning_tokens", usage.reasoning_tokens)]);
+    details(
+        out,
+        "completion_tokens_details",
+        &[
+            ("reasoning_tokens", usage.reasoning_tokens),
+            ("audio_tokens", usage.output_audio_tokens),
+            ("accepted_prediction_tokens", usage.accepted_prediction_tokens),
+            ("rejected_prediction_tokens", usage.rejected_prediction_tokens),
+        ],
+    );
     out.push(b'}');
 }
 
