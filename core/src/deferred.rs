@@ -3,16 +3,23 @@
 
 use std::sync::{Mutex, PoisonError};
 
+use futures_util::future::join;
+
 use crate::account::{Filed, Row, roll, roll_up};
+use crate::digest;
 use crate::gateway::Gateway;
 use crate::limits;
+use crate::model::TenantId;
 use crate::ports::{Book, Entry, Ledger, Level, Platform, PortError, Store};
 use crate::registry::NameEntry;
+use crate::route::News;
 
 /// One piece of such work.
 pub enum Deferred {
     /// The ledger's row of an attempt.
     Row(Box<Row>),
+    /// What other isolates should know of a tenant's targets.
+    News(TenantId, Box<News>),
 }
 
 /// What could not be written yet. The next work that is carried out takes it along.
@@ -60,9 +67,22 @@ impl Gateway {
     /// then is kept for the next time. Whether nothing is left.
     pub async fn carry_out<P: Platform>(&self, platform: &P, work: Vec<Deferred>, patience_ms: u64) -> bool {
         let mut rows = self.backlog.take();
-        for Deferred::Row(row) in work {
-            rows.push(row.file());
+        let mut news = Vec::new();
+        for work in work {
+            match work {
+                Deferred::Row(row) => rows.push(row.file()),
+                Deferred::News(tenant, told) => news.push((tenant, told)),
+            }
         }
+        let telling = async {
+            for (tenant, told) in news {
+                digest::tell(self, platform, tenant, *told).await;
+            }
+        };
+        join(self.write_down(platform, rows, patience_ms), telling).await.0
+    }
+
+    async fn write_down<P: Platform>(&self, platform: &P, rows: Vec<Filed>, patience_ms: u64) -> bool {
         if rows.is_empty() {
             return true;
         }

@@ -115,6 +115,12 @@ pub const BOARD_TARGETS: usize = 4_000;
 pub const DIGEST_TARGETS: usize = 200;
 /// About so many reports of a target's outcomes are made in half a minute.
 pub const DIGEST_REPORTS: f64 = 30.0;
+/// Tries of telling the others, when several tell at once.
+pub const DIGEST_TRIES: u32 = 3;
+/// Longest time for telling the others, in milliseconds.
+pub const DIGEST_TELL_MS: u64 = 1_000;
+/// How long what was told is kept, in milliseconds.
+pub const DIGEST_KEPT_MS: u64 = 60 * 60_000;
 /// How often an isolate reads what others tell of a tenant's targets, in milliseconds.
 pub const DIGEST_READ_MS: u64 = 5_000;
 /// Largest weight of an enabled model.

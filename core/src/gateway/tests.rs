@@ -5,6 +5,7 @@
 mod admin;
 mod balancers;
 mod bounds;
+mod digest;
 mod failover;
 mod faults;
 mod golden;

@@ -10,6 +10,7 @@ use super::health::{Fit, Health};
 use super::pick::{self, Choice};
 use super::{Algorithm, AliasId, Class, Digest, Entropy, News, Next, Out, Pick, Plan, Reason, Size, Stop, TargetId};
 use crate::limits;
+use crate::model::TenantId;
 
 /// Longest wait for a target that wants to be left alone, in milliseconds.
 const WAIT_MS: u64 = 2_000;
@@ -28,6 +29,8 @@ pub(crate) struct Board(Mutex<State>);
 struct State {
     targets: HashMap<TargetId, Health>,
     budgets: HashMap<AliasId, Budget>,
+    /// When each tenant's digest was read, in milliseconds since the epoch.
+    heard: HashMap<TenantId, u64>,
     /// The isolate's own order among equals, so that rotations of many isolates do not all begin at the same target.
     seed: Option<u64>,
 }
@@ -55,6 +58,7 @@ pub(crate) struct Ticket {
     began_ms: u64,
     content_ms: Option<u64>,
     open: bool,
+    alone: bool,
     seed: u64,
 }
 
@@ -138,21 +142,23 @@ impl Board {
             began_ms: now_ms,
             content_ms: None,
             open: true,
+            alone: plan.alone,
             seed,
         }
     }
 
-    /// What others should know of a plan's targets; it is told once.
-    pub(crate) fn news(&self, plan: &Plan, now_ms: u64, entropy: &mut Entropy) -> Option<News> {
+    /// Whether a tenant's digest was not read for a while.
+    pub(crate) fn is_old(&self, tenant: TenantId, now_ms: u64) -> bool {
+        self.lock().heard.get(&tenant).is_none_or(|at| now_ms.saturating_sub(*at) >= limits::DIGEST_READ_MS)
+    }
+
+    /// A tenant's digest is being read.
+    pub(crate) fn heard(&self, tenant: TenantId, now_ms: u64) {
         let mut state = self.lock();
-        let mut news = News::default();
-        for id in plan.candidates.iter().map(|candidate| candidate.id) {
-            if let Some(report) = state.targets.get_mut(&id).and_then(|health| health.tell(plan.alone, now_ms, entropy))
-            {
-                news.0.insert(id, report);
-            }
+        if state.heard.len() >= limits::CACHED_TENANTS && !state.heard.contains_key(&tenant) {
+            state.heard.clear();
         }
-        (!news.0.is_empty()).then_some(news)
+        state.heard.insert(tenant, now_ms);
     }
 
     /// Takes what other isolates told. `alone`: this process sees one request at a time.
@@ -392,14 +398,18 @@ impl Ticket {
         }
     }
 
-    /// The call is over. What changed in how the target is treated, for the log.
-    pub(crate) fn end(mut self, seen: Seen, now_ms: u64) -> Option<Turn> {
+    /// The call is over. What changed in how the target is treated, for the log; and what others should know.
+    pub(crate) fn end(mut self, seen: Seen, now_ms: u64) -> (Option<Turn>, Option<News>) {
         self.open = false;
         if !seen.cached && seen.class == Class::Success {
             self.sample();
         }
         let mut entropy = Entropy::new(self.seed);
-        self.board.lock().targets.get_mut(&self.target)?.end(seen, now_ms, &mut entropy)
+        let mut state = self.board.lock();
+        let Some(health) = state.targets.get_mut(&self.target) else { return (None, None) };
+        let turn = health.end(seen, now_ms, &mut entropy);
+        let report = health.tell(self.alone, now_ms, &mut entropy);
+        (turn, report.map(|report| News([(self.target, report)].into())))
     }
 }
 

@@ -55,9 +55,9 @@ pub(super) struct Open {
     pub count: u32,
 }
 
-/// What an isolate has to tell.
+/// What an isolate has to tell. Only this crate makes one.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub(crate) struct News(pub(super) BTreeMap<TargetId, Report>);
+pub struct News(pub(super) BTreeMap<TargetId, Report>);
 
 /// What it has to tell of one target.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]

@@ -4,6 +4,7 @@
 //! A case makes its own tenants and names, so that cases and runs can share one table.
 
 mod check;
+mod digest;
 mod keys;
 mod ledger;
 mod memory;
@@ -24,6 +25,7 @@ pub async fn store_contract<S: Store>(store: &S) {
     keys::all(store).await;
     secrets::all(store).await;
     names::all(store).await;
+    digest::all(store).await;
 }
 
 /// A tenant that nobody has used before.

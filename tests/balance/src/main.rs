@@ -1,0 +1,215 @@
+//! Plays fleets of isolates over upstreams that are slow, fail or are limited, and judges the figures.
+//!
+//!     cargo run --profile fuzz -p gateway-balance
+//!
+//! Prints the figure of each claim and a table for the README; ends with 1 if a claim does not hold. Time is virtual and
+//! all choices are seeded, so that every run prints the same, but for the time of a decision.
+
+use std::process::ExitCode;
+use std::time::Instant;
+
+use gateway_core::balance::{self, Behaviour, Figures, Router, Scene};
+
+/// Claims so far.
+struct Judge {
+    failed: u32,
+}
+
+impl Judge {
+    fn claim(&mut self, holds: bool, what: &str) {
+        println!("{} {what}", if holds { "ok    " } else { "FAILED" });
+        self.failed += u32::from(!holds);
+    }
+}
+
+fn well() -> Behaviour {
+    Behaviour { ms: 400.0, room: 400.0, fails: 0.0, limited_ms: None }
+}
+
+/// The first of the targets takes three times as long.
+fn slow(at: usize, _: f64) -> Behaviour {
+    Behaviour { ms: if at == 0 { 1200.0 } else { 400.0 }, ..well() }
+}
+
+/// The first fails three times of ten.
+fn brown(at: usize, _: f64) -> Behaviour {
+    Behaviour { fails: if at == 0 { 0.3 } else { 0.0 }, ..well() }
+}
+
+fn dead(_: usize, _: f64) -> Behaviour {
+    Behaviour { fails: 1.0, ..well() }
+}
+
+/// The first takes no calls for 20 seconds of 40.
+fn limited(at: usize, second: f64) -> Behaviour {
+    let left = 20.0 - second % 40.0;
+    #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "within 0..=20_000")]
+    let limited_ms = (at == 0 && left > 0.0).then_some((left * 1000.0) as u64);
+    Behaviour { limited_ms, ..well() }
+}
+
+fn fine(_: usize, _: f64) -> Behaviour {
+    well()
+}
+
+const FLEET: Scene = Scene {
+    isolates: 100,
+    alone: false,
+    told: false,
+    stale_ms: 5_000,
+    rate: 300.0,
+    seconds: 120,
+    from: 20,
+    targets: 3,
+    upstream: fine,
+    sessions: 0,
+};
+
+/// A thousand isolates that hear of each other with ten seconds' delay.
+const HERD: Scene = Scene { isolates: 1000, told: true, stale_ms: 10_000, rate: 1000.0, upstream: slow, ..FLEET };
+const BROWN: Scene = Scene { upstream: brown, ..FLEET };
+const DEAD: Scene = Scene { upstream: dead, ..FLEET };
+const LIMITED: Scene = Scene { upstream: limited, told: true, ..FLEET };
+
+fn main() -> ExitCode {
+    let mut judge = Judge { failed: 0 };
+    choices(&mut judge);
+    let gateway = |scene: &Scene| balance::run(scene, Router::Gateway, 1);
+    prompts(&mut judge);
+    let (herd, brown, dead, limited) = (gateway(&HERD), gateway(&BROWN), gateway(&DEAD), gateway(&LIMITED));
+    herds(&mut judge, &herd);
+    faults(&mut judge, &brown, &dead, &limited);
+    alone(&mut judge, &herd, &brown);
+    speed(&mut judge);
+    table();
+    if judge.failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
+
+/// Claims 1 and 2: shares are those of the weights; keys stay where they are.
+fn choices(judge: &mut Judge) {
+    const PICKS: u32 = 100_000;
+    let weights = [1.0, 2.0, 3.0, 4.0];
+    let shares = balance::shares(&weights, PICKS);
+    let chi = shares.iter().zip(weights).map(|(share, weight)| (share - weight / 10.0).powi(2) / (weight / 10.0));
+    let chi = chi.sum::<f64>() * f64::from(PICKS);
+    judge.claim(
+        chi < 16.27,
+        &format!("1 chi-square of {PICKS} picks by weights 1:2:3:4 is {chi:.2}, below 16.27 (p = 0.001)"),
+    );
+
+    const KEYS: u64 = 20_000;
+    let (four, five) = (balance::homes(KEYS, 4, None), balance::homes(KEYS, 5, None));
+    let without = balance::homes(KEYS, 4, Some(2));
+    let moved = four.iter().zip(&without).filter(|(before, after)| before != after).count();
+    let own = four.iter().filter(|home| **home == 2).count();
+    judge.claim(moved == own, &format!("2 a target that leaves moves {moved} of {KEYS} keys, its own {own}"));
+    let taken = four.iter().zip(&five).filter(|(before, after)| before != after).count();
+    let share = taken as f64 / KEYS as f64;
+    judge.claim(share < 0.21, &format!("2 a fifth target takes {:.1} % of the keys (fair: 20 %)", share * 100.0));
+}
+
+/// Claim 3: prompts with a common beginning find it cached.
+fn prompts(judge: &mut Judge) {
+    let scene = Scene { targets: 4, sessions: 600, upstream: fine, seconds: 100, from: 0, ..FLEET };
+    let (kept, drawn) = (balance::run(&scene, Router::Gateway, 1), balance::run(&scene, Router::Random, 1));
+    // Drawn at random each turn: the second turn of a session finds its beginning at one of four, later ones at more.
+    let (kept, spread) = (kept.hits(), drawn.hits());
+    judge.claim(
+        kept >= 0.95,
+        &format!("3 prompts of agents of 50 turns find their beginning cached: {:.1} %", kept * 100.0),
+    );
+    println!("       (drawn by weight, with caches that never forget: {:.1} %)", spread * 100.0);
+}
+
+/// Claim 4: stale knowledge makes no herd.
+fn herds(judge: &mut Judge, herd: &Figures) {
+    let others = [Router::Random, Router::Quickest, Router::TenTimes].map(|router| balance::run(&HERD, router, 1));
+    let p99 = herd.time(0.99);
+    let [random, quickest, ten] = others.each_ref().map(|figures| figures.time(0.99));
+    judge.claim(
+        p99 < random && p99 < quickest && p99 < ten,
+        &format!("4 one of three is 3 times as slow, 1,000 isolates: p99 {p99} ms; random {random}, quickest {quickest}, ten times {ten}"),
+    );
+    let share = herd.share(0);
+    judge.claim(
+        (0.05..0.30).contains(&share),
+        &format!("4 the slow one is still observed: {:.1} % of the calls", share * 100.0),
+    );
+}
+
+/// Claims 5 and 6: faults reach few clients, and are not multiplied.
+fn faults(judge: &mut Judge, brown: &Figures, dead: &Figures, limited: &Figures) {
+    let (success, calls) = (brown.success() * 100.0, brown.amplification());
+    judge.claim(
+        success >= 99.9 && calls <= 1.10,
+        &format!("5 one of three fails 30 %: {success:.2} % of requests are answered, with {calls:.3} calls each"),
+    );
+    let calls = dead.amplification();
+    judge.claim(calls <= 1.2, &format!("5 all fail: {calls:.3} calls for each request"));
+    let (most, success) = (limited.disregard, limited.success() * 100.0);
+    judge.claim(
+        most <= 1 && success >= 99.9,
+        &format!("6 one of three is limited for 20 s: at most {most} calls of an isolate while it is to wait; {success:.2} % answered"),
+    );
+}
+
+/// Claim 9: environments with one request at a time come close to isolates with memory.
+fn alone(judge: &mut Judge, herd: &Figures, brown: &Figures) {
+    let figures = balance::run(&Scene { alone: true, ..HERD }, Router::Gateway, 1);
+    let (with, without) = (herd.time(0.99), figures.time(0.99));
+    judge.claim(
+        without as f64 <= with as f64 * 1.1,
+        &format!(
+            "9 {} environments with one request each, one target slow: p99 {without} ms, isolates {with} ms",
+            figures.isolates
+        ),
+    );
+    let figures = balance::run(&Scene { alone: true, told: true, ..BROWN }, Router::Gateway, 1);
+    let (success, calls) = (figures.success(), figures.amplification());
+    judge.claim(
+        success >= brown.success() - 0.001 && calls <= brown.amplification() * 1.1,
+        &format!("9 one fails 30 %: {:.2} % answered with {calls:.3} calls each", success * 100.0),
+    );
+    let figures = balance::run(&Scene { alone: true, told: true, ..DEAD }, Router::Gateway, 1);
+    let calls = figures.amplification();
+    judge.claim(calls <= 1.2, &format!("9 all fail: {calls:.3} calls for each request"));
+}
+
+/// A decision among 64 targets.
+fn speed(judge: &mut Judge) {
+    const PICKS: u32 = 20_000;
+    let best = (0..5).map(|_| {
+        let began = Instant::now();
+        std::hint::black_box(balance::decide(64, PICKS));
+        began.elapsed().as_secs_f64() * 1e6 / f64::from(PICKS)
+    });
+    let best = best.fold(f64::INFINITY, f64::min);
+    // Built as this program is; a release is quicker.
+    judge.claim(best < 15.0, &format!("- a decision among 64 targets takes {best:.2} µs"));
+}
+
+fn table() {
+    println!(
+        "\n| | one of three 3 × slower: p50; p99 | one of three fails 30 %: answered; calls | all fail: calls | one of three limited: answered; calls |"
+    );
+    println!("|---|---|---|---|---|");
+    for (name, router) in [
+        ("this gateway", Router::Gateway),
+        ("weighted random", Router::Random),
+        ("weighted random, three more tries always", Router::Thrice),
+        ("lowest average latency, two more tries", Router::Quickest),
+        ("LiteLLM's latency estimator, two more tries", Router::TenTimes),
+    ] {
+        let [herd, brown, dead, limited] = [HERD, BROWN, DEAD, LIMITED].map(|scene| balance::run(&scene, router, 1));
+        println!(
+            "| {name} | {} ms; {} ms | {:.2} %; {:.2} | {:.2} | {:.2} %; {:.2} |",
+            herd.time(0.5),
+            herd.time(0.99),
+            brown.success() * 100.0,
+            brown.amplification(),
+            dead.amplification(),
+            limited.success() * 100.0,
+            limited.amplification(),
+        );
+    }
+}
