@@ -476,7 +476,8 @@ impl Run<'_> {
             let bytes = egress::read_all(platform, &mut upstream, limits::UPSTREAM_ERROR_BYTES, self.deadline).await;
             let bytes = bytes.unwrap_or_default();
             let mut failure = provider::classify(self.kind, head.status, &head.headers, &bytes);
-            failure.wait_ms = route::waits(&head.headers, &bytes, platform.now_ms());
+            let wait_ms = route::waits(&head.headers, &bytes, platform.now_ms());
+            failure.wait_ms = wait_ms.map(|ms| ms.try_into().unwrap_or(u32::MAX));
             return Err(failure);
         }
         if head.headers.get(CONTENT_ENCODING).is_some_and(|encoding| encoding != "identity") {

@@ -184,7 +184,7 @@ pub struct Failure {
     /// What it means for retries and health, where the code alone does not tell.
     pub(crate) class: Option<Class>,
     /// How long the provider asks to be left alone, in milliseconds, as it stated it.
-    pub(crate) wait_ms: Option<u64>,
+    pub(crate) wait_ms: Option<u32>,
     /// The provider may have done, and charge for, what it did not answer.
     pub(crate) maybe_billed: bool,
 }

@@ -58,6 +58,10 @@ pub const CALLS_AT_ONCE: usize = 4;
 pub const URL_BYTES: usize = 2_048;
 /// Bytes of the Authorization header's token that are looked at.
 pub const BEARER_BYTES: usize = 4_096;
+/// Characters of an `Idempotency-Key`.
+pub const IDEMPOTENCY_KEY_BYTES: usize = 255;
+/// Tries of a creation of a key that another request makes at the same time.
+pub const REPEAT_TRIES: u32 = 5;
 /// Models that a key may be restricted to.
 pub const KEY_MODELS: usize = 100;
 /// Longest line of an upstream's event stream, in bytes.

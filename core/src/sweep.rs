@@ -30,7 +30,7 @@ fn orphans(head: Option<&[u8]>, secrets: &[(String, Bytes)], now_ms: u64) -> Vec
         .collect()
 }
 
-/// Of [`orphans`] those that are sealed here, so that nothing is left behind when just their records are removed.
+/// Of all orphans those that are sealed here, so that nothing is left behind when just their records are removed.
 pub fn sealed_orphans(head: Option<&[u8]>, secrets: &[(String, Bytes)], now_ms: u64) -> Vec<String> {
     let here = |id: &String| {
         let record = secrets.iter().find(|(known, _)| known == id).and_then(|(_, bytes)| SecretRecord::decode(bytes));

@@ -409,7 +409,7 @@ pub(crate) fn remember<P: Platform>(
 }
 
 /// Full jitter, growing with the attempts, so that concurrent changes spread out.
-async fn pause<P: Platform>(platform: &P, attempt: u32) {
+pub(crate) async fn pause<P: Platform>(platform: &P, attempt: u32) {
     let mut random = [0_u8; 2];
     platform.fill_random(&mut random);
     let span = (8_u64 << attempt.min(6)).min(400);

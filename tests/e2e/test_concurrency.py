@@ -147,3 +147,25 @@ def orphans(gateway, tenant, uuids):
         assert {name.rsplit("/", 1)[1] for name in names} == uuids and len(names) == len(uuids), (names, uuids)
 
     check.within(3, only_the_winners)
+
+
+@pytest.mark.fault("C15")
+def test_one_idempotency_key_makes_one_object(gateway, tenant, sim):
+    """However often and however fast it is sent: one provider, one key, and the same answer for all."""
+    account, repeated = sim.account(), tenant.admin.having(**{"Idempotency-Key": unique("repeat")})
+    body = {"name": "once", "data": {"apikey": account.key, "base_url": account.base_url}}
+    answers = at_once(lambda _: repeated.post("/providers/openai", body), 20)
+    assert statuses(answers) == {201: 20} and len({answer.text for answer in answers}) == 1
+    made = answers[0].json()
+    assert [p["uuid"] for p in tenant.providers()] == [made["uuid"]]
+    tenant.model(made, "gpt-4o-mini", "chat")
+    check.ok(tenant.admin.chat("chat"))
+    check.error(repeated.post("/providers/openai", {**body, "name": "other"}), 409, "conflict", param="Idempotency-Key")
+
+    answers = at_once(lambda _: repeated.post("/keys", {"name": "k", "scopes": ["inference"]}), 8)
+    # Who was too quick is told to come again, as an SDK does.
+    assert set(statuses(answers)) <= {201, 503}, statuses(answers)
+    answers = [answer for answer in [*answers, repeated.post("/keys", {"name": "k", "scopes": ["inference"]})] if answer.status_code == 201]
+    assert len({answer.json()["api_key"] for answer in answers}) == 1
+    assert len(check.ok(tenant.admin.get("/keys"))["data"]) == 2
+    check.ok(gateway.api(answers[0].json()["api_key"]).chat("chat"))

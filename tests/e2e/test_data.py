@@ -146,6 +146,9 @@ class TestWhatTheProviderGets:
             assert headers.pop("connection", "keep-alive").lower() == "keep-alive"
             if served.gateway.entry.kind == "worker":
                 headers.pop("cf-worker", None)  # Cloudflare's own mark on every call of a Worker
+            # The client's trace goes on, under a span of ours.
+            version, trace, span, flags = headers.pop("traceparent").split("-")
+            assert (version, trace, flags) == ("00", "0af7651916cd43dd8448eb211c80319c", "01") and span != "b7ad6b7169203331"
             assert headers == {}, f"not on the list: {headers}"
             assert served.api_key not in str(call)
 

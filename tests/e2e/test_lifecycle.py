@@ -247,6 +247,20 @@ def test_a_stream_ends_before_the_platform_ends_it(make_gateway, sim):
     check.ok(tenant.admin.get("/tenant"))
 
 
+@pytest.mark.fault("R7")
+@pytest.mark.entries("lambda")
+def test_what_is_to_be_written_is_written_before_the_freeze(make_gateway, sim):
+    """The only process is frozen as soon as it has answered, and nothing wakes it up: the line of the log is there all the same."""
+    gateway = make_gateway(LAMBDA_ENVIRONMENTS="1")
+    tenant, account = gateway.tenant(), sim.account()
+    tenant.serves(account)
+    for body in ({"stream": True}, {}):
+        answer = tenant.admin.chat("chat", **body)
+        assert answer.status_code == 200
+        line = gateway.log_line(answer)
+        assert line["gen_ai.usage.output_tokens"] > 0 and line["duration_ms"] >= 0
+
+
 @pytest.mark.entries("local")
 def test_a_stop_lets_calls_finish(make_gateway, sim):
     """SIGTERM while a stream runs: it ends properly. Elsewhere the platforms see to this."""

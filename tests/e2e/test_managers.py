@@ -79,10 +79,7 @@ def test_a_life(own, managers, account, kind):
     own.canaries.add(second, "a rotated key")
     managers.rotate(kind, name, {"apikey": second})
     account.configure(keys=[second])
-    refused = tenant.admin.chat("chat")
-    if refused.status_code != 200:
-        check.error(refused, 502, "upstream_auth_failed")
-    check.within(10, lambda: check.ok(tenant.admin.chat("chat")))
+    check.ok(tenant.admin.chat("chat"))
 
     # Replaced: another secret, and the old one goes.
     third = f"sk-{secrets.token_urlsafe(30)}"

@@ -28,7 +28,7 @@ def test_headers_are_an_allow_list(up):
     }  # fmt: skip
     known = {
         "host", "content-type", "content-length", "authorization", "accept", "accept-encoding", "user-agent", "connection",
-        "x-api-key", "api-key", "anthropic-version", "x-amz-date", "x-amz-security-token", "x-amz-content-sha256", "cf-worker",
+        "x-api-key", "api-key", "anthropic-version", "x-amz-date", "x-amz-security-token", "x-amz-content-sha256", "cf-worker", "traceparent",
     }  # fmt: skip
     for stream in (False, True):
         assert up.api.having(**hostile).chat("chat", stream=stream).status_code == 200

@@ -14,4 +14,4 @@ pub(crate) use self::ledger::{Counter, Dimension, Filed, Group, OPERATOR, Sums, 
 pub use self::ledger::{Row, roll::roll_up};
 pub(crate) use self::meter::{Estimate, Measure, Meter, text_in};
 pub(crate) use self::price::{Cost, Price, PriceError, Tariff};
-pub(crate) use self::usage::{Classes, InputTotal, TokenClass, Usage, count, tokens};
+pub(crate) use self::usage::{InputTotal, TokenClass, Usage, count, tokens};

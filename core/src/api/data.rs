@@ -210,7 +210,7 @@ async fn go<P: Platform>(
             if let Some(id) = trace.request_id {
                 failure = failure.with_header(UPSTREAM_REQUEST_ID, id);
             }
-            let (class, wait_ms, code) = (class_of(&failure), failure.wait_ms, Some(failure.code));
+            let (class, wait_ms, code) = (class_of(&failure), failure.wait_ms.map(u64::from), Some(failure.code));
             bill.close(Closing { class, wait_ms, code, maybe_billed: failure.maybe_billed, ..closing });
             Err(failure)
         }

@@ -8,6 +8,7 @@ use serde::Serialize;
 use serde_json::Map;
 
 use super::input::{Input, bad_name, fields, optional, required};
+use super::repeat::Repeat;
 use super::{List, json, no_content};
 use crate::error::{ErrorCode, Failure, Outcome};
 use crate::exchange::Exchange;
@@ -15,7 +16,7 @@ use crate::gateway::Gateway;
 use crate::limits;
 use crate::model::{Alias, KeyHash, KeyRecord, ModelId, ObjectName, Scope, TenantId, random_uuid};
 use crate::ports::{Platform, RequestBody, Store};
-use crate::tenancy::Caller;
+use crate::tenancy::{self, Caller};
 
 #[derive(Serialize)]
 struct View<'a> {
@@ -55,6 +56,9 @@ pub(super) struct Draft {
     pub(super) models: Option<Vec<String>>,
 }
 
+/// Where a record keeps what its key was made from, together with what only the deployment knows.
+const SALT: &str = "salt";
+
 /// A key just made.
 pub(super) struct Minted {
     pub(super) key: String,
@@ -70,41 +74,103 @@ impl Minted {
     }
 }
 
-/// Makes a key and stores its record.
+/// Makes a key and stores its record. One that may be asked for again (`repeat`) is made so that it can be shown again.
 pub(super) async fn mint<P: Platform>(
     gateway: &Gateway,
     exchange: &Exchange<P>,
     tenant: TenantId,
-    draft: Draft,
+    draft: &Draft,
+    repeat: Option<&Repeat<'_>>,
 ) -> Outcome<Minted> {
     let platform = exchange.platform();
     let (mut random, mut id) = ([0_u8; 32], [0_u8; 16]);
     platform.fill_random(&mut random);
     platform.fill_random(&mut id);
+    let (mut id, mut rest) = (random_uuid(id).to_string(), Map::new());
+    if let Some(repeat) = repeat {
+        let salt = KeyHash::from(random).to_string();
+        id = repeat.id();
+        random = repeat.random(&salt);
+        repeat.note(&mut rest);
+        rest.insert(SALT.to_owned(), salt.into());
+    }
     let key = gateway.deployment.bearers.mint(tenant, random).ok_or_else(|| Failure::internal("no tag key"))?;
     let now = platform.now_ms();
     let record = KeyRecord {
         schema: KeyRecord::SCHEMA,
-        id: random_uuid(id).to_string(),
-        name: draft.name,
+        id,
+        name: draft.name.clone(),
         scopes: draft.scopes.iter().map(|scope| scope.as_str().to_owned()).collect(),
         created: now / 1000,
         expires_at: draft.expires_at,
-        models: draft.models,
-        rest: Map::new(),
+        models: draft.models.clone(),
+        rest,
     };
     exchange.store().put_key(tenant, key.hash, record.encode()).await.map_err(|e| Failure::store(&e))?;
     Ok(Minted { key: key.key.open().to_owned(), hash: key.hash, record })
 }
 
-/// `POST /v1/keys`: 201 with `api_key`.
+/// The key that a request made before, if it did.
+fn made_before(
+    gateway: &Gateway,
+    tenant: TenantId,
+    repeat: &Repeat<'_>,
+    stored: &[(KeyHash, Bytes)],
+) -> Outcome<Option<Minted>> {
+    let id = repeat.id();
+    let found = stored.iter().find_map(|(hash, bytes)| {
+        let record = KeyRecord::decode(bytes).filter(|record| record.id == id)?;
+        Some((*hash, record))
+    });
+    let Some((hash, record)) = found else { return Ok(None) };
+    repeat.same(&record.rest)?;
+    let salt = record.rest.get(SALT).and_then(serde_json::Value::as_str).unwrap_or_default();
+    let made = gateway.deployment.bearers.mint(tenant, repeat.random(salt)).filter(|key| key.hash == hash);
+    let made = made.ok_or_else(|| Failure::new(ErrorCode::Conflict, "This key was made and cannot be shown again."))?;
+    Ok(Some(Minted { key: made.key.open().to_owned(), hash, record }))
+}
+
+/// Makes the key of a request that may be a repeat. Of several such requests at the same time one makes it: whoever finds
+/// another one's beside its own takes its own back. A key that was found to stand alone is never taken back.
+async fn mint_once<P: Platform>(
+    gateway: &Gateway,
+    exchange: &Exchange<P>,
+    tenant: TenantId,
+    draft: &Draft,
+    repeat: &Repeat<'_>,
+    mut stored: Vec<(KeyHash, Bytes)>,
+) -> Outcome<Minted> {
+    for tried in 0..limits::REPEAT_TRIES {
+        if let Some(made) = made_before(gateway, tenant, repeat, &stored)? {
+            return Ok(made);
+        }
+        let made = mint(gateway, exchange, tenant, draft, Some(repeat)).await?;
+        stored = exchange.store().keys(tenant).await.map_err(|e| Failure::store(&e))?;
+        let twin = |(hash, bytes): &(KeyHash, Bytes)| {
+            *hash != made.hash && KeyRecord::decode(bytes).is_some_and(|record| record.id == made.record.id)
+        };
+        if !stored.iter().any(twin) {
+            return Ok(made);
+        }
+        exchange.store().delete_key(tenant, made.hash).await.map_err(|e| Failure::store(&e))?;
+        tenancy::pause(exchange.platform(), tried).await;
+        stored = exchange.store().keys(tenant).await.map_err(|e| Failure::store(&e))?;
+    }
+    Err(Failure::new(ErrorCode::StoreUnavailable, "This key is being made by another request. Try again.")
+        .retry_after(1)
+        .caused_by("repeated at the same time"))
+}
+
+/// `POST /v1/keys`: 201 with `api_key`; a repeat of the same request shows it again.
 pub(super) async fn create<P: Platform, B: RequestBody>(
     gateway: &Gateway,
     exchange: &Exchange<P>,
     caller: &Caller,
     input: Input<'_, B>,
 ) -> Outcome<Response<Bytes>> {
+    let headers = input.headers();
     let body = input.admin().await?;
+    let repeat = Repeat::read(gateway, headers, caller.tenant, "keys", &body)?;
     let object = fields(&body, &["name", "scopes", "expires_at", "models"])?;
     let name = ObjectName::parse(&required(&object, "name")?).map_err(bad_name("name"))?;
     let wrong_scopes = || Failure::invalid("scopes", "'scopes' must be a list of \"admin\" and \"inference\".");
@@ -143,7 +209,10 @@ pub(super) async fn create<P: Platform, B: RequestBody>(
         return Err(Failure::new(ErrorCode::QuotaExceeded, "A tenant can have at most 5000 keys. Revoke some."));
     }
     let draft = Draft { name: name.as_str().to_owned(), scopes, expires_at, models };
-    let made = mint(gateway, exchange, caller.tenant, draft).await?;
+    let made = match &repeat {
+        None => mint(gateway, exchange, caller.tenant, &draft, None).await?,
+        Some(repeat) => mint_once(gateway, exchange, caller.tenant, &draft, repeat, keys).await?,
+    };
     made.learn(gateway, exchange, caller.tenant);
     json(StatusCode::CREATED, &View::of(&made.record, Some(&made.key)))
 }

@@ -7,6 +7,7 @@ mod input;
 mod keys;
 mod models;
 mod providers;
+mod repeat;
 mod router;
 mod tenant;
 pub(crate) mod token;

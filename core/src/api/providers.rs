@@ -9,6 +9,7 @@ use serde_json::{Map, Value};
 
 use super::input::{Input, bad_name, fields, optional, required};
 use super::models;
+use super::repeat::Repeat;
 use super::{List, Mount, json, no_content};
 use crate::credentials;
 use crate::dialect::failure::{self, constant};
@@ -84,16 +85,15 @@ enum Source {
 }
 
 /// `id` is that of the credential, new each time.
-async fn draft<P: Platform, B: RequestBody>(
+async fn draft<P: Platform>(
     gateway: &Gateway,
     platform: &P,
     tenant: TenantId,
     kind: ProviderKind,
     id: &str,
-    input: Input<'_, B>,
+    body: &[u8],
 ) -> Outcome<Draft> {
-    let body = input.admin().await?;
-    let object = fields(&body, &["name", "data", "data_reference"])?;
+    let object = fields(body, &["name", "data", "data_reference"])?;
     let name = ObjectName::parse(&required(&object, "name")?).map_err(bad_name("name"))?;
     let allowed = &gateway.deployment.allowed;
     let Some(reference) = optional(&object, "data_reference") else {
@@ -151,7 +151,7 @@ fn kind_of(segment: &str) -> Outcome<ProviderKind> {
     })
 }
 
-/// `POST /v1/providers/{type}`: the secret first, the head last. 201.
+/// `POST /v1/providers/{type}`: the secret first, the head last. 201, also for a repeat of the same request.
 pub(super) async fn create<P: Platform, B: RequestBody>(
     gateway: &Gateway,
     exchange: &Exchange<P>,
@@ -161,24 +161,53 @@ pub(super) async fn create<P: Platform, B: RequestBody>(
 ) -> Outcome<Response<Bytes>> {
     let kind = kind_of(kind)?;
     let platform = exchange.platform();
+    let headers = input.headers();
+    let body = input.admin().await?;
+    let route = format!("providers/{}", kind.as_str());
+    let repeat = Repeat::read(gateway, headers, caller.tenant, &route, &body)?;
+    let head = caller.config.head();
     let mut random = [0_u8; 16];
     platform.fill_random(&mut random);
-    let uuid = random_uuid(random).to_string();
-    let draft = draft(gateway, platform, caller.tenant, kind, &uuid, input).await?;
-    let head = caller.config.head();
+    let (uuid, id) = match &repeat {
+        None => {
+            let uuid = random_uuid(random).to_string();
+            (uuid.clone(), uuid)
+        }
+        Some(repeat) => {
+            let uuid = repeat.id();
+            if let Some(made) = head.provider(&uuid) {
+                repeat.same(&made.rest)?;
+                return json(StatusCode::CREATED, &brief(made));
+            }
+            // The uuid may have been another provider's that is gone; its credential's id must be new.
+            let id = format!("{uuid}.{:08x}", u128::from_be_bytes(random) >> 96);
+            (uuid, id)
+        }
+    };
+    let draft = draft(gateway, platform, caller.tenant, kind, &id, &body).await?;
     let mut provider = Provider {
         uuid: uuid.clone(),
         name: draft.name,
         type_name: kind.as_str().to_owned(),
         settings: draft.settings,
-        credential: CredentialRef::new(head.tenant.manager.clone(), uuid.clone()),
+        credential: CredentialRef::new(head.tenant.manager.clone(), id.clone()),
         created: platform.now_ms() / 1000,
         rest: Map::new(),
     };
+    if let Some(repeat) = &repeat {
+        repeat.note(&mut provider.rest);
+    }
     // A conflict that is known now costs no secret.
     head.apply(Change::AddProvider(provider.clone())).map_err(tenancy::conflict)?;
-    provider.credential = settle(gateway, exchange, caller, &uuid, draft.source).await?;
-    commit(gateway, exchange, caller, &provider, Change::AddProvider(provider.clone())).await?;
+    provider.credential = settle(gateway, exchange, caller, &id, draft.source).await?;
+    if let Err(failure) = commit(gateway, exchange, caller, &provider, Change::AddProvider(provider.clone())).await {
+        let Some(repeat) = repeat.filter(|_| failure.code == ErrorCode::Conflict) else { return Err(failure) };
+        // The same request may have come through first.
+        let newest = tenancy::newest(gateway, exchange, caller.tenant).await?;
+        let made = newest.as_ref().and_then(|config| config.head().provider(&uuid)).ok_or(failure)?;
+        repeat.same(&made.rest)?;
+        return json(StatusCode::CREATED, &brief(made));
+    }
     // Housekeeping while we are here; a fault in it is none of the caller's.
     let _ = sweep::tenant(gateway, exchange, caller.tenant, &mut Swept::default()).await;
     json(StatusCode::CREATED, &brief(&provider))
@@ -230,7 +259,8 @@ pub(super) async fn replace<P: Platform, B: RequestBody>(
     platform.fill_random(&mut random);
     // A new id each time: the old secret stays whole until the head points to the new one.
     let id = format!("{uuid}.{:08x}", u32::from_be_bytes(random));
-    let draft = draft(gateway, platform, caller.tenant, kind, &id, input).await?;
+    let body = input.admin().await?;
+    let draft = draft(gateway, platform, caller.tenant, kind, &id, &body).await?;
     let mut provider = Provider { name: draft.name, settings: draft.settings, ..old.clone() };
     head.apply(Change::ReplaceProvider(provider.clone())).map_err(tenancy::conflict)?;
     provider.credential = settle(gateway, exchange, caller, &id, draft.source).await?;

@@ -84,7 +84,7 @@ pub(super) async fn establish<P: Platform>(
     let made = async {
         let record =
             keys::Draft { name: "first".to_owned(), scopes: Scope::ALL.to_vec(), expires_at: None, models: None };
-        let key = keys::mint(gateway, exchange, tenant, record).await?;
+        let key = keys::mint(gateway, exchange, tenant, &record, None).await?;
         let swap = exchange.store().swap(tenant, None, Some(head.encode())).await.map_err(|e| Failure::store(&e))?;
         if swap == Swap::Lost {
             return Err(Failure::new(ErrorCode::Conflict, "A tenant with this id exists."));

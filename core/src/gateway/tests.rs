@@ -11,6 +11,7 @@ mod faults;
 mod golden;
 mod meter;
 mod pieces;
+mod repeat;
 mod streams;
 mod usage;
 

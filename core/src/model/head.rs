@@ -391,7 +391,7 @@ impl Head {
                 next.tenant.strict_parameters = strict_parameters;
             }
             Change::AddProvider(provider) => {
-                if self.providers.iter().any(|p| p.name.same(&provider.name)) {
+                if self.providers.iter().any(|p| p.uuid == provider.uuid || p.name.same(&provider.name)) {
                     return Err(Conflict::ProviderName);
                 }
                 if self.providers.len() >= limits::PROVIDERS {

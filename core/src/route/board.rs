@@ -8,7 +8,7 @@ use super::breaker::{Turn, spread};
 use super::budget::{AGAIN, Budget, ELSEWHERE};
 use super::health::{Fit, Health};
 use super::pick::{self, Choice};
-use super::{Algorithm, AliasId, Class, Digest, Entropy, News, Next, Out, Pick, Plan, Reason, Size, Stop, TargetId};
+use super::{Algorithm, AliasId, Class, Digest, Entropy, News, Next, Pick, Plan, Reason, Size, Stop, TargetId};
 use crate::limits;
 use crate::model::TenantId;
 
@@ -379,7 +379,7 @@ impl State {
 }
 
 fn usable(candidate: &super::Candidate) -> bool {
-    !matches!(candidate.out, Some(Out::Drained | Out::Endpoint | Out::Incapable | Out::Forbidden))
+    candidate.out.is_none()
 }
 
 impl Ticket {

@@ -38,9 +38,9 @@ impl Size {
     /// Of a request's body: four bytes are about one token.
     pub(crate) fn of_bytes(bytes: usize) -> Self {
         match bytes {
-            ..=4_096 => Self::Small,
-            ..=32_768 => Self::Medium,
-            ..=131_072 => Self::Large,
+            0..=4_096 => Self::Small,
+            4_097..=32_768 => Self::Medium,
+            32_769..=131_072 => Self::Large,
             _ => Self::Huge,
         }
     }
@@ -53,12 +53,6 @@ pub(crate) enum Out {
     Drained,
     /// Its provider type has no such endpoint.
     Endpoint,
-    /// Its provider cannot take something that the request has.
-    Incapable,
-    /// The caller may not use it.
-    Forbidden,
-    /// A limit of the tenant's for this target is reached; for so many milliseconds.
-    Limited(u64),
 }
 
 /// A target as a plan sees it.
@@ -228,9 +222,6 @@ impl Out {
         match self {
             Self::Drained => "drained",
             Self::Endpoint => "unsupported_endpoint",
-            Self::Incapable => "unsupported_content",
-            Self::Forbidden => "forbidden",
-            Self::Limited(_) => "rate_limited",
         }
     }
 }

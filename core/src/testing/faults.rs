@@ -49,7 +49,7 @@ impl Faults {
     /// A call begins.
     pub(super) fn before(&self, operation: &'static str) -> Result<(), PortError> {
         let mut rules = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        for rule in rules.iter_mut().filter(|rule| rule.operation == operation && rule.times > 0) {
+        if let Some(rule) = rules.iter_mut().find(|rule| rule.operation == operation && rule.times > 0) {
             if rule.skip > 0 {
                 rule.skip -= 1;
                 return Ok(());
@@ -58,7 +58,6 @@ impl Faults {
                 rule.times -= 1;
                 return Err(PortError::new(operation, fault, "scripted"));
             }
-            return Ok(());
         }
         Ok(())
     }

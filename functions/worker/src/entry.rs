@@ -13,7 +13,8 @@ use crate::{host, isolate, panic, upstream};
 /// The request headers that core reads. Each costs a look-up per request, and the platform adds a score of its own that
 /// nobody reads.
 pub(crate) const REQUEST_HEADERS: &str = "authorization content-type content-length content-encoding user-agent \
-    x-gateway-tenant origin access-control-request-method access-control-request-headers";
+    x-gateway-tenant idempotency-key x-session-id x-stainless-retry-count x-stainless-read-timeout x-stainless-timeout traceparent \
+    origin access-control-request-method access-control-request-headers";
 
 /// Called before the first request of an instance: the shim knows this name as the Worker's fetch handler.
 #[wasm_bindgen]

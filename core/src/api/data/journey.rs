@@ -200,7 +200,7 @@ impl Journey {
     /// Tells the client's SDK whether to repeat: the gateway did so already, so only where a wait is known.
     fn advise(&self, mut failure: Failure) -> Failure {
         let waits = matches!(failure.code, ErrorCode::UpstreamRateLimited | ErrorCode::UpstreamOverloaded);
-        if let Some(wait) = failure.wait_ms.filter(|_| waits)
+        if let Some(wait) = failure.wait_ms.map(u64::from).filter(|_| waits)
             && !failure.headers.iter().any(|(name, value)| *name == SHOULD_RETRY && value == "false")
         {
             let ms = wait.min(limits::LONGEST_WAIT_MS);
@@ -293,7 +293,7 @@ fn candidate(target: &Target<'_>, call: &Call<'_>, even: bool) -> Candidate {
 fn cooling(wait_ms: u64, overloaded: bool) -> Failure {
     let code = if overloaded { ErrorCode::UpstreamOverloaded } else { ErrorCode::UpstreamRateLimited };
     let mut failure = constant(code).caused_by("all targets are cooling down");
-    failure.wait_ms = Some(wait_ms);
+    failure.wait_ms = Some(wait_ms.try_into().unwrap_or(u32::MAX));
     failure
 }
 

@@ -138,7 +138,7 @@ fn names_and_aliases_are_unique() {
     let (bench, uuids) = over(&[json!({"alias": "a"}), json!({"alias": "a"}), json!({"alias": "b"})]);
     // It may stand before an alias whose models it has.
     let body = json!({"name": "x", "alias": "a", "algorithm": "weighted_random", "backends": backends(&uuids[..2])});
-    assert_eq!(bench.balance(body.clone()).0, 201);
+    assert_eq!(bench.balance(body).0, 201);
     let (status, answer) = bench.balance(json!({"name": "X", "alias": "c", "backends": backends(&uuids)}));
     assert_eq!((status, &answer["error"]["param"]), (409, &json!("name")));
     let (status, answer) = bench.balance(json!({"name": "y", "alias": "a", "backends": backends(&uuids)}));

@@ -1,7 +1,7 @@
 //! The board on a virtual clock: who is picked, who is let alone, and what happens when nobody is left.
 
 use super::*;
-use crate::route::{Algorithm, Candidate};
+use crate::route::{Algorithm, Candidate, Out};
 
 const T0: u64 = 1_760_000_000_000;
 
