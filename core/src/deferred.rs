@@ -3,8 +3,9 @@
 
 use std::sync::{Mutex, PoisonError};
 
-use futures_util::future::join;
+use futures_util::future::join3;
 
+use crate::account::limiter;
 use crate::account::{Filed, Row, roll, roll_up};
 use crate::digest;
 use crate::gateway::Gateway;
@@ -20,6 +21,8 @@ pub enum Deferred {
     Row(Box<Row>),
     /// What other isolates should know of a tenant's targets.
     News(TenantId, Box<News>),
+    /// Tokens are owed to the buckets of rate limits.
+    Tokens,
 }
 
 /// What could not be written yet. The next work that is carried out takes it along.
@@ -72,21 +75,41 @@ impl Gateway {
             match work {
                 Deferred::Row(row) => rows.push(row.file()),
                 Deferred::News(tenant, told) => news.push((tenant, told)),
+                // What is owed is known already.
+                Deferred::Tokens => {}
             }
         }
+        let until = platform.now_ms().saturating_add(patience_ms);
         let telling = async {
             for (tenant, told) in news {
                 digest::tell(self, platform, tenant, *told).await;
             }
         };
-        join(self.write_down(platform, rows, patience_ms), telling).await.0
+        let (written, paid, ()) =
+            join3(self.write(platform, rows, until), self.pay(platform, until), telling).await;
+        written && paid
     }
 
-    async fn write_down<P: Platform>(&self, platform: &P, rows: Vec<Filed>, patience_ms: u64) -> bool {
+    /// Pays the tokens that are owed.
+    async fn pay<P: Platform>(&self, platform: &P, until: u64) -> bool {
+        let mut tried = 0;
+        while !limiter::settle(self, platform).await {
+            let wait = pause(platform, tried);
+            tried += 1;
+            if platform.now_ms().saturating_add(wait) >= until {
+                platform.log(Level::Warn, r#"{"level":"warn","event":"tokens_wait"}"#);
+                return false;
+            }
+            platform.timer(wait).await;
+        }
+        true
+    }
+
+    /// Writes rows.
+    async fn write<P: Platform>(&self, platform: &P, rows: Vec<Filed>, until: u64) -> bool {
         if rows.is_empty() {
             return true;
         }
-        let until = platform.now_ms().saturating_add(patience_ms);
         let mut held = Held { gateway: self, platform, rows };
         let now = platform.now_ms();
         held.rows.retain(|row| {
@@ -113,7 +136,7 @@ impl Gateway {
 
     /// Whether work of earlier requests waits to be carried out.
     pub fn has_backlog(&self) -> bool {
-        !self.backlog.0.lock().unwrap_or_else(PoisonError::into_inner).is_empty()
+        self.limiter.owes() || !self.backlog.0.lock().unwrap_or_else(PoisonError::into_inner).is_empty()
     }
 }
 

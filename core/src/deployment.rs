@@ -27,6 +27,8 @@ pub struct Deployment {
     pub(crate) managers: Managers,
     pub(crate) prefix: String,
     pub(crate) timeouts: Timeouts,
+    /// Calls go on while the buckets of rate limits cannot be reached.
+    pub(crate) limits_open: bool,
     pub(crate) books: Books,
 }
 
@@ -110,6 +112,11 @@ impl Deployment {
             keep_alive_ms: ms(&text, "GATEWAY_KEEP_ALIVE_MS", limits::KEEP_ALIVE_MS)?,
             hold_back_ms: ms(&text, "GATEWAY_HOLD_BACK_MS", limits::HOLD_BACK_MS)?,
         };
+        let limits_open = match text("GATEWAY_RATE_LIMIT_FAILURE").as_deref() {
+            None | Some("closed") => false,
+            Some("open") => true,
+            Some(_) => return Err(fault("GATEWAY_RATE_LIMIT_FAILURE", "must be closed or open")),
+        };
         let prefix = text("GATEWAY_SECRET_PREFIX").unwrap_or_else(|| "model-gateway".to_owned());
         if !prefix.bytes().all(|b| b.is_ascii_alphanumeric() || b"/_-".contains(&b)) || prefix.len() > 64 {
             return Err(fault("GATEWAY_SECRET_PREFIX", "must be at most 64 letters, digits and the characters / _ -"));
@@ -131,6 +138,7 @@ impl Deployment {
             managers,
             prefix,
             timeouts,
+            limits_open,
             books: Books::new(book),
         })
     }
@@ -184,6 +192,7 @@ mod tests {
             (vec![ADMIN, SEALING, ("EGRESS_ALLOW_ORIGINS", "canary")], "EGRESS_ALLOW_ORIGINS"),
             (vec![ADMIN, SEALING, ("GATEWAY_IDLE_TIMEOUT_MS", "canary")], "GATEWAY_IDLE_TIMEOUT_MS"),
             (vec![ADMIN, SEALING, ("GATEWAY_IDLE_TIMEOUT_MS", "0")], "GATEWAY_IDLE_TIMEOUT_MS"),
+            (vec![ADMIN, SEALING, ("GATEWAY_RATE_LIMIT_FAILURE", "canary")], "GATEWAY_RATE_LIMIT_FAILURE"),
             (vec![ADMIN, SEALING, ("GATEWAY_SECRET_PREFIX", "canary*")], "GATEWAY_SECRET_PREFIX"),
             (vec![ADMIN, SEALING, ("SECRETS_MANAGERS", "canary")], "SECRETS_MANAGERS"),
             (vec![ADMIN, SEALING, ("GATEWAY_PRICES", "canary")], "GATEWAY_PRICES"),

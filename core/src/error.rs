@@ -81,6 +81,8 @@ codes! {
     UnsupportedMediaType = 415 "unsupported_media_type" InvalidRequest Never,
     /// The client stopped sending its body.
     RequestIncomplete = 408 "request_incomplete" InvalidRequest Client,
+    /// A rate limit of the tenant is reached.
+    RateLimited = 429 "rate_limited" RateLimit Client,
     /// The provider asks for fewer calls.
     UpstreamRateLimited = 429 "upstream_rate_limited" RateLimit Client,
     /// The account at the provider has no credit left.

@@ -66,6 +66,8 @@ pub(crate) struct Line {
     pub cause: Option<String>,
     /// Served from a copy that could not be confirmed.
     pub stale: bool,
+    /// Rate limits could not be checked, and the operator wants calls to go on then.
+    pub unlimited: bool,
 }
 
 impl<P: Platform> Exchange<P> {
@@ -160,7 +162,7 @@ impl<P: Platform> Exchange<P> {
         let level = match line.status {
             500.. => Level::Error,
             429 => Level::Warn,
-            _ if line.stale => Level::Warn,
+            _ if line.stale || line.unlimited => Level::Warn,
             200..=299 if line.code.is_some() => Level::Error,
             _ => Level::Info,
         };
@@ -211,6 +213,9 @@ impl<P: Platform> Exchange<P> {
         put("store_reads", self.store_reads.load(Ordering::Relaxed).into());
         if line.stale {
             put("stale", Member::Flag(true));
+        }
+        if line.unlimited {
+            put("unlimited", Member::Flag(true));
         }
         (level, line_out.finish())
     }

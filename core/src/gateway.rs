@@ -6,6 +6,7 @@ use bytes::Bytes;
 use http::header::{self, HeaderMap, HeaderName, HeaderValue};
 use http::{Method, Request, Response, StatusCode};
 
+use crate::account::limiter::Limiter;
 use crate::api::{self, Route};
 use crate::body::Body;
 use crate::cache::Cache;
@@ -24,6 +25,7 @@ pub struct Gateway {
     pub(crate) cache: Cache,
     pub(crate) board: Arc<Board>,
     pub(crate) backlog: Backlog,
+    pub(crate) limiter: Arc<Limiter>,
 }
 
 /// The header that carries our request id.
@@ -40,7 +42,13 @@ pub(crate) enum Reply<P: Platform> {
 impl Gateway {
     /// A gateway that remembers nothing yet.
     pub fn new(deployment: Deployment) -> Self {
-        Self { deployment, cache: Cache::default(), board: Arc::default(), backlog: Backlog::default() }
+        Self {
+            deployment,
+            cache: Cache::default(),
+            board: Arc::default(),
+            backlog: Backlog::default(),
+            limiter: Arc::default(),
+        }
     }
 
     /// Answers one request. Never fails: every fault is an answer in OpenAI's shape.
@@ -183,7 +191,9 @@ fn allow(headers: &mut HeaderMap, origin: HeaderValue) {
 }
 
 const EXPOSED: &str = "x-request-id, retry-after, retry-after-ms, x-should-retry, x-gateway-upstream-request-id, \
-    x-gateway-upstream-model, x-gateway-dropped-params, x-gateway-native-finish-reason, x-gateway-route";
+    x-gateway-upstream-model, x-gateway-dropped-params, x-gateway-native-finish-reason, x-gateway-route, \
+    x-ratelimit-limit-requests, x-ratelimit-remaining-requests, x-ratelimit-reset-requests, x-ratelimit-limit-tokens, \
+    x-ratelimit-remaining-tokens, x-ratelimit-reset-tokens";
 
 fn is_preflight(method: &Method, headers: &HeaderMap) -> bool {
     *method == Method::OPTIONS && headers.contains_key(header::ACCESS_CONTROL_REQUEST_METHOD)

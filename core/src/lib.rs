@@ -46,6 +46,7 @@ mod tenancy;
 pub mod testing;
 mod token;
 
+pub use account::bucket;
 pub use account::{Row, roll_up};
 pub use body::{Body, Live};
 pub use deferred::Deferred;

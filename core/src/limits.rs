@@ -14,6 +14,38 @@ pub const HEAD_BYTES: usize = 350 << 10;
 pub const PROVIDERS: usize = 200;
 /// Enabled models of one tenant.
 pub const MODELS: usize = 1_000;
+/// Rate limits of one tenant.
+pub const RATE_LIMITS: usize = 500;
+/// Policies of one tenant.
+pub const POLICIES: usize = 500;
+/// Bytes of a policy's subject.
+pub const SUBJECT_BYTES: usize = 200;
+/// Largest capacity and amount of a rate limit's bucket.
+pub const BUCKET: u64 = 1_000_000_000_000;
+/// Longest interval of a bucket, in milliseconds: 366 days.
+pub const INTERVAL_MS: u64 = 366 * 86_400_000;
+/// Buckets of one tenant that are remembered while they are not full.
+pub const KEPT_BUCKETS: usize = 2 * RATE_LIMITS;
+/// Debits of one tenant that are known again when they are said twice.
+pub const SEEN_DEBITS: usize = 32;
+/// Of what is left in a bucket, an isolate is given at most one part in so many ahead.
+pub const SHARE_OF_LEFT: u64 = 32;
+/// Capacity from which on an isolate may be given calls of a bucket ahead.
+pub const AHEAD_REQUESTS: u64 = 1_000;
+/// Of a bucket's capacity, an isolate is given at most one part in so many ahead.
+pub const SHARE_AHEAD: u64 = 100;
+/// Capacity from which on a bucket of tokens that is more than a quarter full is not asked for every call.
+pub const AHEAD_TOKENS: u64 = 100_000;
+/// How long calls that were given ahead are good, and how long a bucket is known to be far from empty, in milliseconds.
+pub const AHEAD_MS: u64 = 2_000;
+/// Longest time for which an isolate remembers that a bucket is empty, in milliseconds.
+pub const SHUT_MS: u64 = 1_000;
+/// What is told as the wait for a bucket that is never filled, in milliseconds.
+pub const NEVER_MS: u64 = 3_600_000;
+/// Debits that go along with one question; fewer than are known again.
+pub const DEBITS_AT_ONCE: usize = SEEN_DEBITS / 2;
+/// Debits of one tenant that wait in an isolate while its buckets cannot be reached.
+pub const OWED_DEBITS: usize = 200;
 /// Load balancers of one tenant.
 pub const BALANCERS: usize = 100;
 /// Models behind one load balancer.

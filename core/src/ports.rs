@@ -3,10 +3,12 @@
 //! Ports carry bytes and never decide: every record is encoded and judged in core. The traits use plain
 //! `async fn` and ask for no `Send`; whether a future is `Send` is proven where a [`Platform`] is concrete.
 
+mod buckets;
 mod ledger;
 
 use bytes::Bytes;
 
+pub use self::buckets::Buckets;
 pub use self::ledger::{Book, Entry, Kind, Ledger, Place};
 use crate::deferred::Deferred;
 use crate::model::{KeyHash, TenantId};
@@ -20,6 +22,8 @@ pub trait Platform: Clone + Unpin + 'static {
     type Manager: SecretManager;
     /// Where usage is written down.
     type Ledger: Ledger;
+    /// Where the buckets of rate limits are.
+    type Buckets: Buckets;
     /// The outgoing HTTP client.
     type Http: HttpClient;
     /// A future that is ready after the time asked for.
@@ -29,6 +33,8 @@ pub trait Platform: Clone + Unpin + 'static {
     fn store(&self) -> &Self::Store;
     /// The secrets manager of the deployment's own cloud account.
     fn manager(&self) -> &Self::Manager;
+    /// The buckets of rate limits.
+    fn buckets(&self) -> &Self::Buckets;
     /// The usage ledger.
     fn ledger(&self) -> &Self::Ledger;
     /// The outgoing HTTP client. Only `egress.rs` may call it.

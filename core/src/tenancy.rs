@@ -446,6 +446,16 @@ pub(crate) fn conflict(conflict: Conflict) -> Failure {
         Conflict::TooManyModels => {
             Failure::new(ErrorCode::QuotaExceeded, "A tenant can have at most 1000 enabled models.")
         }
+        Conflict::NoRateLimit => Failure::new(ErrorCode::NotFound, "There is no rate limit with this id."),
+        Conflict::SameRateLimit => {
+            Failure::new(ErrorCode::Conflict, "There is a rate limit for the same already; replace it with PUT.")
+                .with_param("type")
+        }
+        Conflict::NoPolicy => Failure::new(ErrorCode::NotFound, "There is no such policy."),
+        Conflict::TooManyRateLimits => {
+            Failure::new(ErrorCode::QuotaExceeded, "A tenant can have at most 500 rate limits.")
+        }
+        Conflict::TooManyPolicies => Failure::new(ErrorCode::QuotaExceeded, "A tenant can have at most 500 policies."),
         Conflict::TooLarge => Failure::new(
             ErrorCode::QuotaExceeded,
             "The tenant's configuration would pass 350 KiB. Remove models or shorten their metadata.",

@@ -1,5 +1,6 @@
 //! In-memory ports and a virtual clock, for tests of core and of its adapters. Never part of a build that serves.
 
+mod buckets;
 mod faults;
 mod http;
 mod ledger;
@@ -12,6 +13,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::task::{Context, Poll, Waker};
 
+pub use self::buckets::MemoryBuckets;
 pub use self::faults::{Faults, Mishap};
 pub use self::http::{Answer, Chunk, ScriptedBody, ScriptedHttp, Sent};
 pub use self::ledger::MemoryLedger;
@@ -42,6 +44,7 @@ pub struct World(Arc<Inner>);
 struct Inner {
     store: MemoryStore,
     ledger: MemoryLedger,
+    buckets: MemoryBuckets,
     deferred: Mutex<Vec<Deferred>>,
     http: ScriptedHttp,
     manager: MemoryManager,
@@ -141,12 +144,16 @@ impl Future for VirtualTimer {
 impl Platform for World {
     type Store = MemoryStore;
     type Ledger = MemoryLedger;
+    type Buckets = MemoryBuckets;
     type Manager = MemoryManager;
     type Http = ScriptedHttp;
     type Timer = VirtualTimer;
 
     fn store(&self) -> &MemoryStore {
         &self.0.store
+    }
+    fn buckets(&self) -> &MemoryBuckets {
+        &self.0.buckets
     }
     fn ledger(&self) -> &MemoryLedger {
         &self.0.ledger

@@ -153,7 +153,8 @@ def test_faults(own_up):
         for _ in range(2):
             with pytest.raises(openai.APIError):
                 list(client.chat.completions.create(model="chat", messages=MESSAGES, stream=True))
-        for _ in range(2):
+        # Another environment of a function has not heard of the limit.
+        for _ in range(1 if own_up.tenant.gateway.entry.kind == "lambda" else 2):
             with pytest.raises(openai.RateLimitError) as raised:
                 client.chat.completions.create(model="chat", messages=MESSAGES)
             assert 6 <= int(raised.value.response.headers["retry-after"]) <= 8

@@ -107,7 +107,8 @@ class TestStoreReads:
         before = aws.requests() if aws else 0
         answers = [caller.chat("chat") for _ in range(5)]
         if aws:
-            assert aws.requests() == before, "calls to DynamoDB or Secrets Manager"
+            # Of each call the row of its usage is written, after its answer; nothing else.
+            assert aws.requests() <= before + len(answers), "calls to DynamoDB or Secrets Manager"
         for answer in answers:
             check.ok(answer)
             assert store_reads(gateway, answer) == 0, gateway.log_line(answer)

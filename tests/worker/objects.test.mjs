@@ -6,7 +6,9 @@ import { after, before, test } from 'node:test';
 
 import { Provider, Worker, completion, sleep, until } from './harness.mjs';
 
-const SWAP = 2; // src/wire.rs
+// src/wire.rs
+const SWAP = 2;
+const ASK_BUCKETS = 18;
 
 let provider, worker;
 
@@ -157,6 +159,24 @@ test('without a copy, an object that cannot be reached is 503', async () => {
   const { status } = await worker.call('GET', '/v1/models', { key: tenant.key });
   assert.equal(status, 503, worker.log);
   await worker.faults({});
+});
+
+// Fault matrix: S11.
+test('limits whose object cannot be reached let nothing through', async () => {
+  const tenant = await worker.tenant(provider.origin);
+  const bucket = { capacity: 2, amount: 1, duration: '24h' };
+  assert.equal((await worker.call('POST', '/v1/rate-limits', { key: tenant.key, body: { type: 'tenant', request: bucket } })).status, 201);
+  for (const object of ['unreachable', 'overloaded']) {
+    await worker.faults({ object, verb: ASK_BUCKETS });
+    const refused = await worker.chat(tenant.key);
+    assert.equal(refused.status, 503);
+    assert.equal(refused.headers.get('retry-after'), '1');
+    assert.equal((await refused.json()).error.code, 'store_unavailable');
+  }
+  await worker.faults({});
+  const statuses = [];
+  for (let n = 0; n < 3; n++) statuses.push((await worker.chat(tenant.key)).status);
+  assert.deepEqual(statuses, [200, 200, 429]);
 });
 
 test('the storage holds no credential', async () => {

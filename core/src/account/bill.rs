@@ -4,6 +4,7 @@
 
 use std::sync::Arc;
 
+use crate::account::limiter::Dues;
 use crate::account::{Cost, Estimate, Measure, Row, Tariff, Usage};
 use crate::config::Config;
 use crate::deferred::Deferred;
@@ -18,6 +19,8 @@ use crate::route::{Class, Seen, Ticket, Turn};
 pub(crate) struct Bill<P: Platform> {
     platform: P,
     open: Option<(Ticket, Facts)>,
+    /// What its tokens are taken from.
+    dues: Option<Dues>,
     /// What is known so far, for the case that nobody closes it.
     pub(crate) so_far: Closing,
 }
@@ -100,8 +103,8 @@ pub(crate) struct Total {
 
 impl<P: Platform> Bill<P> {
     /// Opens a bill.
-    pub(crate) const fn open(platform: P, ticket: Ticket, facts: Facts) -> Self {
-        Self { platform, open: Some((ticket, facts)), so_far: Closing::of(Class::Cancelled) }
+    pub(crate) const fn open(platform: P, ticket: Ticket, facts: Facts, dues: Option<Dues>) -> Self {
+        Self { platform, open: Some((ticket, facts)), dues, so_far: Closing::of(Class::Cancelled) }
     }
 
     /// The first content has come.
@@ -146,6 +149,9 @@ impl<P: Platform> Bill<P> {
         }
         if let Some(turn) = turn {
             tell(&self.platform, &facts, turn);
+        }
+        if let (Some(dues), Some(usage)) = (self.dues.take(), usage.as_ref()) {
+            dues.pay(&self.platform, usage);
         }
         // `None` if nothing was used, or nobody knows the price.
         let cost = facts.tariff.as_ref().and_then(|tariff| tariff.cost(usage.as_ref()?));

@@ -2,7 +2,9 @@
 
 mod bill;
 mod book;
+pub mod bucket;
 mod ledger;
+pub(crate) mod limiter;
 mod meter;
 mod openai;
 mod price;

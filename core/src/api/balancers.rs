@@ -7,6 +7,7 @@ use serde_json::{Map, Value, json};
 
 use super::input::{Input, bad_name, fields, optional, required, string};
 use super::models::number;
+use super::policies::may_use;
 use super::{List, json as answer, no_content};
 use crate::error::{Failure, Outcome};
 use crate::exchange::Exchange;
@@ -118,7 +119,8 @@ pub(super) async fn create<P: Platform, B: RequestBody>(
 
 /// `GET /v1/load-balancers`.
 pub(super) fn list<P: Platform>(exchange: &Exchange<P>, caller: &Caller) -> Outcome<Response<Bytes>> {
-    let all = caller.config.head().balancers.iter().map(|balancer| view(exchange, balancer));
+    let balancers = caller.config.head().balancers.iter().filter(|balancer| may_use(caller, balancer));
+    let all = balancers.map(|balancer| view(exchange, balancer));
     answer(StatusCode::OK, &List::of(all.collect::<Vec<_>>()))
 }
 

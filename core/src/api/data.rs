@@ -10,6 +10,7 @@ use http::{Response, StatusCode};
 use self::journey::{Journey, Patience};
 use super::input::Input;
 use super::json_bytes;
+use crate::account::limiter::{self, Admission, Dues, Rates};
 use crate::account::{Bill, Closing, Facts, Measure};
 use crate::attempt::{Answer, Attempt, Trace, UPSTREAM_REQUEST_ID};
 use crate::body::Live;
@@ -36,9 +37,28 @@ const EVENT_STREAM: &str = "text/event-stream; charset=utf-8";
 pub(super) async fn call<P: Platform, B: RequestBody>(
     gateway: &Gateway,
     exchange: &mut Exchange<P>,
+    caller: Caller,
+    endpoint: Endpoint,
+    input: Input<'_, B>,
+) -> Outcome<Reply<P>> {
+    let mut rates = Rates::default();
+    let mut reply = travel(gateway, exchange, caller, endpoint, input, &mut rates).await;
+    match &mut reply {
+        Ok(Reply::Full(response)) => rates.tell(response.headers_mut()),
+        Ok(Reply::Live(response)) => rates.tell(response.headers_mut()),
+        Err(_) => {}
+    }
+    reply.map_err(|failure| rates.of_failure(failure))
+}
+
+/// Goes from target to target.
+async fn travel<P: Platform, B: RequestBody>(
+    gateway: &Gateway,
+    exchange: &mut Exchange<P>,
     mut caller: Caller,
     endpoint: Endpoint,
     input: Input<'_, B>,
+    rates: &mut Rates,
 ) -> Outcome<Reply<P>> {
     let patience = Patience::read(input.headers());
     let body = input.read(limits::DATA_BODY_BYTES).await?;
@@ -72,7 +92,15 @@ pub(super) async fn call<P: Platform, B: RequestBody>(
         if pick.after_ms > 0 {
             exchange.platform().timer(pick.after_ms).await;
         }
-        match go(gateway, exchange, &caller, &call, &mut journey, pick).await {
+        let target = journey.target(&caller, pick.at)?;
+        let dues = match limiter::admit(gateway, exchange, &caller, target, rates).await? {
+            Admission::Open(dues) => dues,
+            Admission::Shut(wait_ms) => {
+                journey.plan.shut(pick.at, wait_ms);
+                continue;
+            }
+        };
+        match go(gateway, exchange, &caller, &call, &mut journey, pick, dues).await {
             Ok(reply) => return Ok(reply),
             Err(failure) => {
                 if journey.calls == 0 && failure.code == ErrorCode::UpstreamAuthFailed && !caller.fresh {
@@ -104,10 +132,11 @@ async fn go<P: Platform>(
     call: &Call<'_>,
     journey: &mut Journey,
     pick: Pick,
+    dues: Option<Dues>,
 ) -> Outcome<Reply<P>> {
     let target = journey.target(caller, pick.at)?;
     let number = journey.begin(target, pick);
-    let mut bill = open(gateway, exchange, caller, call, journey, target, number);
+    let mut bill = open(gateway, exchange, caller, call, journey, (target, number), dues);
     let line = exchange.line();
     line.provider_type = Some(target.provider.type_name.clone());
     line.provider = Some(target.provider.uuid.clone());
@@ -224,8 +253,8 @@ fn open<P: Platform>(
     caller: &Caller,
     call: &Call<'_>,
     journey: &mut Journey,
-    target: Target<'_>,
-    number: u32,
+    (target, number): (Target<'_>, u32),
+    dues: Option<Dues>,
 ) -> Bill<P> {
     let platform = exchange.platform().clone();
     let began_ms = platform.now_ms();
@@ -245,5 +274,5 @@ fn open<P: Platform>(
         tariff: gateway.deployment.books.tariff(target, call, caller.config.head().version),
         first_content_ms: None,
     };
-    Bill::open(platform, ticket, facts)
+    Bill::open(platform, ticket, facts, dues)
 }

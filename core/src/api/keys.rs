@@ -14,7 +14,7 @@ use crate::error::{ErrorCode, Failure, Outcome};
 use crate::exchange::Exchange;
 use crate::gateway::Gateway;
 use crate::limits;
-use crate::model::{Alias, KeyHash, KeyRecord, ModelId, ObjectName, Scope, TenantId, random_uuid};
+use crate::model::{Alias, Change, KeyHash, KeyRecord, ModelId, ObjectName, Scope, TenantId, random_uuid};
 use crate::ports::{Platform, RequestBody, Store};
 use crate::tenancy::{self, Caller};
 
@@ -244,5 +244,10 @@ pub(super) async fn revoke<P: Platform>(
         .ok_or_else(|| Failure::new(ErrorCode::NotFound, "There is no key with this id."))?;
     exchange.store().delete_key(caller.tenant, hash).await.map_err(|e| Failure::store(&e))?;
     gateway.cache.learn_key(caller.tenant, hash, None, exchange.platform().now_ms());
+    // The key is gone whatever becomes of its rate limit; ids are never used again.
+    let forget = Change::ForgetKey(id.to_owned());
+    if caller.config.head().apply(forget.clone()).is_ok_and(|next| next != *caller.config.head()) {
+        tenancy::change(gateway, exchange, caller, &forget).await?;
+    }
     Ok(no_content())
 }

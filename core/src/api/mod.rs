@@ -6,7 +6,9 @@ pub(crate) mod health;
 mod input;
 mod keys;
 mod models;
+mod policies;
 mod providers;
+mod rate_limits;
 mod repeat;
 mod router;
 mod tenant;
@@ -63,6 +65,7 @@ pub(crate) async fn serve<P: Platform, B: RequestBody>(
         _ => {}
     }
     caller.require(Scope::Admin)?;
+    policies::permit(&caller, route)?;
     // Of its own in memory: what data calls hold of the stack is not made larger by what management would.
     Box::pin(manage(gateway, exchange, route, &caller, head, body)).await.map(Reply::Full)
 }
@@ -118,6 +121,16 @@ async fn manage<P: Platform, B: RequestBody>(
         Route::Balancer(Verb::Delete, uuid) => balancers::delete(gateway, exchange, caller, uuid).await,
         Route::Balancer(_, uuid) => balancers::get(exchange, caller, uuid),
         Route::Key(id) => keys::revoke(gateway, exchange, caller, id).await,
+        Route::RateLimits(Verb::Post) => rate_limits::create(gateway, exchange, caller, body).await,
+        Route::RateLimits(_) => rate_limits::list(caller),
+        Route::RateLimit(Verb::Put, uuid) => rate_limits::replace(gateway, exchange, caller, uuid, body).await,
+        Route::RateLimit(Verb::Delete, uuid) => rate_limits::delete(gateway, exchange, caller, uuid).await,
+        Route::RateLimit(_, uuid) => rate_limits::get(caller, uuid),
+        Route::Policies(Verb::Post) => policies::create(gateway, exchange, caller, body).await,
+        Route::Policies(Verb::Delete) => policies::delete_described(gateway, exchange, caller, body).await,
+        Route::Policies(_) => policies::list(caller),
+        Route::Policy(Verb::Delete, uuid) => policies::delete(gateway, exchange, caller, uuid).await,
+        Route::Policy(_, uuid) => policies::get(caller, uuid),
         Route::Usage(whose) => usage::get(exchange, caller, *whose, head).await,
         Route::Health
         | Route::Ready

@@ -8,6 +8,7 @@ use serde::Serialize;
 use serde_json::{Map, Value};
 
 use super::input::{Input, bad_name, fields, optional, required, string};
+use super::policies::{may_read, may_use};
 use super::{List, Mount, Verb, json, no_content};
 use crate::account::{Price, PriceError};
 use crate::error::{ErrorCode, Failure, Outcome};
@@ -88,11 +89,12 @@ struct Callable<'a> {
     models: Vec<View<'a>>,
 }
 
-fn callables(head: &Head) -> Vec<Callable<'_>> {
+fn callables<'a>(head: &'a Head, caller: &Caller) -> Vec<Callable<'a>> {
     let mut list: Vec<Callable<'_>> = Vec::new();
-    for balancer in &head.balancers {
+    let named = |name: &str| caller.key.as_ref().is_none_or(|key| key.may_call(name));
+    for balancer in head.balancers.iter().filter(|b| named(b.alias.as_str()) && may_use(caller, b)) {
         let behind = |model: &Model| balancer.backends.iter().any(|backend| backend.model == model.uuid);
-        let models = views(head, behind);
+        let models = views(head, |model| behind(model) && may_read(caller, model));
         if !models.is_empty() {
             list.push(Callable {
                 object: "model",
@@ -107,7 +109,7 @@ fn callables(head: &Head) -> Vec<Callable<'_>> {
         }
     }
     let balanced = list.len();
-    for model in &head.models {
+    for model in head.models.iter().filter(|model| may_see(caller, model)) {
         let Some(provider) = head.provider(&model.provider) else { continue };
         if let Some(at) = list.iter().position(|known| known.id == model.callable()) {
             let Some(known) = list.get_mut(at).filter(|_| at >= balanced) else { continue };
@@ -133,16 +135,17 @@ fn callables(head: &Head) -> Vec<Callable<'_>> {
     list
 }
 
+/// Whether the caller's key and its tenant's policies let it call a model: others are not shown.
+fn may_see(caller: &Caller, model: &Model) -> bool {
+    caller.key.as_ref().is_none_or(|key| key.may_call(model.callable())) && may_read(caller, model)
+}
+
 /// `GET /v1/models`: one entry per callable name; under IBM's mount one per enabled model.
 pub(super) fn list(caller: &Caller, mount: Mount) -> Outcome<Response<Bytes>> {
     let head = caller.config.head();
-    let may = |name: &str| caller.key.as_ref().is_none_or(|key| key.may_call(name));
     match mount {
-        Mount::Ibm => json(StatusCode::OK, &List::of(views(head, |model| may(model.callable())))),
-        Mount::Plain => {
-            let list: Vec<_> = callables(head).into_iter().filter(|callable| may(callable.id)).collect();
-            json(StatusCode::OK, &List::of(list))
-        }
+        Mount::Ibm => json(StatusCode::OK, &List::of(views(head, |model| may_see(caller, model)))),
+        Mount::Plain => json(StatusCode::OK, &List::of(callables(head, caller))),
     }
 }
 
@@ -150,23 +153,23 @@ pub(super) fn list(caller: &Caller, mount: Mount) -> Outcome<Response<Bytes>> {
 pub(super) fn list_of_provider(caller: &Caller, uuid: &str) -> Outcome<Response<Bytes>> {
     let head = caller.config.head();
     head.provider(uuid).ok_or_else(no_provider)?;
-    json(StatusCode::OK, &List::of(views(head, |model| model.provider == uuid)))
+    json(StatusCode::OK, &List::of(views(head, |model| model.provider == uuid && may_read(caller, model))))
 }
 
 /// `GET /v1/models/{model}`: by uuid, then by callable name, percent-encoded or not.
 pub(super) fn get(caller: &Caller, name: &str) -> Outcome<Response<Bytes>> {
     let head = caller.config.head();
-    let may = |name: &str| caller.key.as_ref().is_none_or(|key| key.may_call(name));
-    if let Some(model) = head.model(name).filter(|model| may(model.callable())) {
+    let may = |model: &&Model| may_see(caller, model);
+    if let Some(model) = head.model(name).filter(may) {
         let provider = head.provider(&model.provider).ok_or_else(no_model)?;
         return json(StatusCode::OK, &View::of(model, provider));
     }
     let decoded = percent_encoding::percent_decode_str(name).decode_utf8().map_err(|_| no_model())?;
-    if let Some(callable) = callables(head).into_iter().find(|c| c.id == decoded && may(c.id)) {
+    if let Some(callable) = callables(head, caller).into_iter().find(|callable| callable.id == decoded) {
         return json(StatusCode::OK, &callable);
     }
     // A provider's id that an alias stands for is still known by itself.
-    let model = head.models.iter().find(|m| m.id.as_str() == decoded && may(m.callable())).ok_or_else(no_model)?;
+    let model = head.models.iter().find(|model| model.id.as_str() == decoded && may(model)).ok_or_else(no_model)?;
     let provider = head.provider(&model.provider).ok_or_else(no_model)?;
     json(StatusCode::OK, &View::of(model, provider))
 }

@@ -9,6 +9,7 @@ use serde_json::{Map, Value};
 
 use super::input::{Input, bad_name, fields, optional, required};
 use super::models;
+use super::policies::may_see_provider;
 use super::repeat::Repeat;
 use super::{List, Mount, json, no_content};
 use crate::credentials;
@@ -310,6 +311,7 @@ pub(super) fn list(caller: &Caller, mount: Mount, request: &http::request::Parts
     let views: Vec<View<'_>> = head
         .providers
         .iter()
+        .filter(|p| may_see_provider(caller, &p.uuid))
         .filter(|p| name.as_ref().is_none_or(|name| p.name.as_str().eq_ignore_ascii_case(name)))
         .map(|p| view(head, p))
         .collect();

@@ -27,6 +27,10 @@ pub(crate) enum Route<'a> {
     Model(Verb, &'a str),
     Keys(Verb),
     Key(&'a str),
+    RateLimits(Verb),
+    RateLimit(Verb, &'a str),
+    Policies(Verb),
+    Policy(Verb, &'a str),
     Balancers(Verb),
     Balancer(Verb, &'a str),
     Data(Endpoint),
@@ -93,6 +97,10 @@ impl Route<'_> {
             Self::Model(..) => "/v1/models/{model}",
             Self::Keys(_) => "/v1/keys",
             Self::Key(_) => "/v1/keys/{key_id}",
+            Self::RateLimits(_) => "/v1/rate-limits",
+            Self::RateLimit(..) => "/v1/rate-limits/{rate_limit_id}",
+            Self::Policies(_) => "/v1/policies",
+            Self::Policy(..) => "/v1/policies/{policy_id}",
             Self::Balancers(_) => "/v1/load-balancers",
             Self::Balancer(..) => "/v1/load-balancers/{load_balancer_id}",
             Self::Explain => "/v1/route/explain",
@@ -177,6 +185,18 @@ pub(crate) fn route<'a>(method: &Method, path: &'a str) -> Found<'a> {
         [Some("models"), None, ..] => only(method, &[Verb::Get], "GET, HEAD", |_| Route::Models(mount)),
         [Some("keys"), None, ..] => only(method, &[Verb::Get, Verb::Post], "GET, HEAD, POST", Route::Keys),
         [Some("keys"), Some(id), None, _] => only(method, &[Verb::Delete], "DELETE", |_| Route::Key(id)),
+        [Some("rate-limits"), None, ..] => only(method, &[Verb::Get, Verb::Post], "GET, HEAD, POST", Route::RateLimits),
+        [Some("rate-limits"), Some(id), None, _] => {
+            only(method, &[Verb::Get, Verb::Put, Verb::Delete], "GET, HEAD, PUT, DELETE", |verb| {
+                Route::RateLimit(verb, id)
+            })
+        }
+        [Some("policies"), None, ..] => {
+            only(method, &[Verb::Get, Verb::Post, Verb::Delete], "GET, HEAD, POST, DELETE", Route::Policies)
+        }
+        [Some("policies"), Some(id), None, _] => {
+            only(method, &[Verb::Get, Verb::Delete], "GET, HEAD, DELETE", |verb| Route::Policy(verb, id))
+        }
         [Some("chat"), Some("completions"), None, _] => data(method, Endpoint::Chat),
         [Some("completions"), None, ..] => data(method, Endpoint::Completions),
         [Some("embeddings"), None, ..] => data(method, Endpoint::Embeddings),
@@ -235,6 +255,10 @@ mod tests {
             ("DELETE", "models/m", R::Model(Verb::Delete, "m")),
             ("GET", "keys", R::Keys(Verb::Get)),
             ("DELETE", "keys/k", R::Key("k")),
+            ("POST", "rate-limits", R::RateLimits(Verb::Post)),
+            ("PUT", "rate-limits/r", R::RateLimit(Verb::Put, "r")),
+            ("DELETE", "policies", R::Policies(Verb::Delete)),
+            ("GET", "policies/p", R::Policy(Verb::Get, "p")),
             ("POST", "chat/completions", R::Data(Endpoint::Chat)),
             ("POST", "completions", R::Data(Endpoint::Completions)),
             ("POST", "embeddings", R::Data(Endpoint::Embeddings)),
@@ -296,5 +320,7 @@ mod tests {
         assert_eq!(route(&Method::GET, "/v1/chat/completions"), Found::Methods("POST"));
         assert_eq!(route(&Method::TRACE, "/v1/models"), Found::Methods("GET, HEAD"));
         assert_eq!(route(&Method::PUT, "/v1/providers/u/models"), Found::Methods("GET, HEAD, POST"));
+        assert_eq!(route(&Method::PUT, "/v1/policies/p"), Found::Methods("GET, HEAD, DELETE"));
+        assert_eq!(route(&Method::PATCH, "/v1/rate-limits/r"), Found::Methods("GET, HEAD, PUT, DELETE"));
     }
 }

@@ -189,6 +189,8 @@ async fn clear<P: Platform>(gateway: &Gateway, exchange: &Exchange<P>, tenant: T
     for reference in references {
         let _ = credentials::discard(gateway, exchange, tenant, &reference).await;
     }
+    // Only counts are there, and ids are never used again.
+    let _ = crate::account::limiter::forget(exchange.platform(), tenant).await;
     // Secrets that no provider referred to, and those that could not be discarded.
     let mut gone = true;
     for (id, bytes) in exchange.store().secrets(tenant).await.map_err(store)? {

@@ -18,7 +18,7 @@ use crate::exchange::Exchange;
 use crate::gateway::Gateway;
 use crate::limits;
 use crate::model::record::{Members, record};
-use crate::model::{CredentialRef, Head, KeyHash, KeyRecord, TenantId};
+use crate::model::{CredentialRef, Head, KeyHash, KeyRecord, LimitScope, Policy, RateLimit, TenantId};
 use crate::ports::{Platform, RequestBody, Store};
 use crate::provider::ProviderKind;
 use crate::secret::{Credential, seal::SealingKeys};
@@ -218,6 +218,9 @@ fn check(gateway: &Gateway, head: &Head) -> Outcome<()> {
             return wrong("'document' has a model that breaks the rules.");
         }
     }
+    if head.rate_limits.len() > limits::RATE_LIMITS || head.policies.len() > limits::POLICIES {
+        return wrong("'document' has more rate limits or policies than a tenant can have.");
+    }
     let distinct = |mut seen: HashSet<String>, name: String| seen.insert(name).then_some(seen);
     let names = head.providers.iter().map(|p| p.name.as_str().to_ascii_lowercase());
     let uuids = head.providers.iter().map(|p| p.uuid.clone());
@@ -231,6 +234,19 @@ fn check(gateway: &Gateway, head: &Head) -> Outcome<()> {
     let fresh = head.models.iter().all(|m| models.insert(&m.uuid) && twins.insert((&m.provider, &m.id, &m.alias)));
     if !fresh || head.models.iter().any(|m| head.provider(&m.provider).is_none()) {
         return wrong("'document' has a model twice, or one without its provider.");
+    }
+    let mut reaches = HashSet::new();
+    let limited = |limit: &RateLimit| match &limit.scope {
+        LimitScope::Provider(uuid) => head.provider(uuid).is_some(),
+        LimitScope::Model(uuid) => head.model(uuid).is_some(),
+        LimitScope::Tenant | LimitScope::Key(_) => true,
+    };
+    let fresh = |limit: &RateLimit| reaches.insert((limit.scope.type_name(), limit.scope.id().map(str::to_owned)));
+    if !head.rate_limits.iter().all(limited) || !head.rate_limits.iter().all(fresh) {
+        return wrong("'document' has two rate limits for one thing, or one for what is not there.");
+    }
+    if !head.policies.iter().all(|policy| Policy::knows_subject(&policy.subject)) {
+        return wrong("'document' has a policy that breaks the rules.");
     }
     Ok(())
 }

@@ -8,7 +8,9 @@ use serde_json::{Map, Value};
 
 use super::balancer::Balancer;
 use super::capabilities::Overrides;
+use super::limit::{LimitScope, RateLimit};
 use super::names::{Alias, ModelId, ObjectName, TenantName};
+use super::policy::{Policy, Resource};
 use super::record::{self, Members, record};
 use crate::account::Price;
 use crate::limits;
@@ -29,6 +31,10 @@ pub struct Head {
     pub providers: Vec<Provider>,
     /// Its enabled models.
     pub models: Vec<Model>,
+    /// Its rate limits.
+    pub rate_limits: Vec<RateLimit>,
+    /// Its policies.
+    pub policies: Vec<Policy>,
     /// Its load balancers.
     pub balancers: Vec<Balancer>,
     /// Members that this version does not know, kept when the document is rewritten.
@@ -308,6 +314,18 @@ pub enum Change {
         /// The provider it must belong to.
         provider: Option<String>,
     },
+    /// A new rate limit.
+    AddRateLimit(RateLimit),
+    /// Another reach and other buckets for a rate limit; its uuid and age stay.
+    ReplaceRateLimit(RateLimit),
+    /// A rate limit goes.
+    RemoveRateLimit(String),
+    /// A key is gone, and its rate limit with it.
+    ForgetKey(String),
+    /// A new policy, unless there is the same already.
+    AddPolicy(Policy),
+    /// Policies go: those of these UUIDs, of which one at least must be there.
+    RemovePolicies(Vec<String>),
     /// A new load balancer.
     AddBalancer(Balancer),
     /// Another name, alias, algorithm and other backends for a load balancer; its uuid and age stay.
@@ -341,6 +359,16 @@ pub enum Conflict {
     TooManyProviders,
     /// The tenant has as many models as it may.
     TooManyModels,
+    /// There is no such rate limit.
+    NoRateLimit,
+    /// There is a rate limit for the same already.
+    SameRateLimit,
+    /// There is no such policy.
+    NoPolicy,
+    /// The tenant has as many rate limits as it may.
+    TooManyRateLimits,
+    /// The tenant has as many policies as it may.
+    TooManyPolicies,
     /// The document would be too large.
     TooLarge,
 }
@@ -361,6 +389,8 @@ impl Head {
             tenant,
             providers: vec![],
             models: vec![],
+            rate_limits: vec![],
+            policies: vec![],
             balancers: vec![],
             rest: Map::new(),
         }
@@ -414,6 +444,7 @@ impl Head {
                     return Err(Conflict::NoProvider);
                 }
                 next.models.retain(|m| m.provider != uuid);
+                next.forget_dangling(self);
                 next.prune_backends();
             }
             Change::AddModel(model) => {
@@ -455,15 +486,96 @@ impl Head {
                     return Err(Conflict::NoModel);
                 }
                 next.prune_backends();
+                next.forget_dangling(self);
+            }
+            Change::AddRateLimit(limit) => {
+                self.check_reach(&limit)?;
+                if self.rate_limits.len() >= limits::RATE_LIMITS {
+                    return Err(Conflict::TooManyRateLimits);
+                }
+                next.rate_limits.push(limit);
+            }
+            Change::ReplaceRateLimit(limit) => {
+                self.check_reach(&limit)?;
+                let old =
+                    next.rate_limits.iter_mut().find(|old| old.uuid == limit.uuid).ok_or(Conflict::NoRateLimit)?;
+                *old = RateLimit { created: old.created, rest: std::mem::take(&mut old.rest), ..limit };
+            }
+            Change::RemoveRateLimit(uuid) => {
+                next.rate_limits.retain(|limit| limit.uuid != uuid);
+                if next.rate_limits.len() == self.rate_limits.len() {
+                    return Err(Conflict::NoRateLimit);
+                }
+            }
+            Change::ForgetKey(id) => {
+                next.rate_limits.retain(|limit| limit.scope != LimitScope::Key(id.clone()));
+                if next.rate_limits.len() == self.rate_limits.len() {
+                    return Ok(self.clone());
+                }
+            }
+            Change::AddPolicy(policy) => {
+                if self.policies.iter().any(|known| known.same(&policy)) {
+                    return Ok(self.clone());
+                }
+                if self.policies.len() >= limits::POLICIES {
+                    return Err(Conflict::TooManyPolicies);
+                }
+                next.policies.push(policy);
+            }
+            Change::RemovePolicies(uuids) => {
+                next.policies.retain(|policy| !uuids.contains(&policy.uuid));
+                if next.policies.len() == self.policies.len() {
+                    return Err(Conflict::NoPolicy);
+                }
             }
             Change::AddBalancer(balancer) => next.put_balancer(balancer, true)?,
             Change::ReplaceBalancer(balancer) => next.put_balancer(balancer, false)?,
-            Change::RemoveBalancer(uuid) => next.remove_balancer(&uuid)?,
+            Change::RemoveBalancer(uuid) => {
+                next.remove_balancer(&uuid)?;
+                next.policies.retain(|policy| !policy.names(Resource::LoadBalancer(&uuid)));
+            }
         }
         if next.encode().bytes.len() > limits::HEAD_BYTES {
             return Err(Conflict::TooLarge);
         }
         Ok(next)
+    }
+
+    /// Whether a rate limit may be there: what it is for exists, and no other limit is for the same. Keys are not known here.
+    fn check_reach(&self, limit: &RateLimit) -> Result<(), Conflict> {
+        match &limit.scope {
+            LimitScope::Provider(uuid) => drop(self.provider(uuid).ok_or(Conflict::NoProvider)?),
+            LimitScope::Model(uuid) => drop(self.model(uuid).ok_or(Conflict::NoModel)?),
+            LimitScope::Tenant | LimitScope::Key(_) => {}
+        }
+        let taken = self.rate_limits.iter().any(|known| known.uuid != limit.uuid && known.scope == limit.scope);
+        if taken { Err(Conflict::SameRateLimit) } else { Ok(()) }
+    }
+
+    /// Removes rate limits and policies of providers and models that `before` still had.
+    fn forget_dangling(&mut self, before: &Self) {
+        let Self { providers, models, rate_limits, policies, .. } = self;
+        let gone_providers: Vec<&str> = before
+            .providers
+            .iter()
+            .map(|old| old.uuid.as_str())
+            .filter(|uuid| !providers.iter().any(|provider| provider.uuid == *uuid))
+            .collect();
+        let gone_models: Vec<&str> = before
+            .models
+            .iter()
+            .map(|old| old.uuid.as_str())
+            .filter(|uuid| !models.iter().any(|model| model.uuid == *uuid))
+            .collect();
+        rate_limits.retain(|limit| match &limit.scope {
+            LimitScope::Provider(uuid) => !gone_providers.contains(&uuid.as_str()),
+            LimitScope::Model(uuid) => !gone_models.contains(&uuid.as_str()),
+            LimitScope::Tenant | LimitScope::Key(_) => true,
+        });
+        policies.retain(|policy| {
+            !gone_providers.iter().any(|uuid| policy.names(Resource::Provider(uuid)))
+                && !gone_models.iter().any(|uuid| policy.names(Resource::Model(uuid)))
+        });
     }
 
     /// The stored form.
@@ -483,6 +595,8 @@ impl Head {
             ("tenant", self.tenant.to_value()),
             ("providers", self.providers.iter().map(Provider::to_value).collect()),
             ("models", self.models.iter().map(Model::to_value).collect()),
+            ("rate_limits", list(self.rate_limits.iter().map(RateLimit::to_value))),
+            ("policies", list(self.policies.iter().map(Policy::to_value))),
             ("load_balancers", balancers),
         ];
         record(known, &self.rest)
@@ -497,6 +611,8 @@ impl Head {
             tenant: TenantRecord::read(members.take("tenant")?)?,
             providers: Vec::new(),
             models: Vec::new(),
+            rate_limits: Vec::new(),
+            policies: Vec::new(),
             balancers: Vec::new(),
             rest: Map::new(),
         };
@@ -506,12 +622,23 @@ impl Head {
         for model in members.list("models")? {
             head.models.push(Model::read(model)?);
         }
+        for limit in members.list("rate_limits")? {
+            head.rate_limits.push(RateLimit::read(limit)?);
+        }
+        for policy in members.list("policies")? {
+            head.policies.push(Policy::read(policy)?);
+        }
         for balancer in members.list("load_balancers")? {
             head.balancers.push(Balancer::read(balancer)?);
         }
         head.rest = members.rest();
         Some(head)
     }
+}
+
+/// A list, left out when it is empty.
+fn list(items: impl ExactSizeIterator<Item = Value>) -> Value {
+    if items.len() == 0 { Value::Null } else { items.collect() }
 }
 
 /// Reads a stored head. A head that cannot be understood is an error, never an absent tenant.

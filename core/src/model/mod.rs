@@ -2,10 +2,13 @@
 
 mod balancer;
 mod capabilities;
+pub(crate) mod duration;
 mod head;
 mod ids;
 mod key;
+mod limit;
 mod names;
+mod policy;
 pub(crate) mod record;
 
 pub use balancer::{Backend, Balancer};
@@ -14,4 +17,7 @@ pub(crate) use capabilities::{Capabilities, Family};
 pub use head::{Change, Conflict, CredentialRef, Head, HeadError, Manager, Model, Provider, TenantRecord, decode_head};
 pub use ids::{KeyHash, TenantId, random_uuid};
 pub use key::{KeyRecord, Scope};
+pub use limit::{Bucket, LimitScope, RateLimit};
 pub use names::{Alias, ModelId, NameError, ObjectName, TenantName};
+pub(crate) use policy::permits;
+pub use policy::{Action, Effect, Policy, Resource};

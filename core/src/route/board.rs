@@ -93,7 +93,7 @@ impl Board {
         let mut state = self.lock();
         state.seed.get_or_insert_with(|| entropy.next());
         state.meet(plan, now_ms);
-        if plan.tried.is_empty() {
+        if !std::mem::replace(&mut plan.counted, true) {
             state.budgets.entry(plan.alias).or_default().request(now_ms);
         }
         let next = state.decide(plan, now_ms, entropy);

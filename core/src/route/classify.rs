@@ -58,7 +58,7 @@ fn by_code(code: ErrorCode) -> Class {
         | ErrorCode::UpstreamIncomplete => Class::Failed,
         ErrorCode::UpstreamTimeout => Class::Unfit,
         ErrorCode::UpstreamRedirect | ErrorCode::UpstreamProtocol | ErrorCode::UpstreamTooLarge => Class::Broken,
-        ErrorCode::StoreUnavailable | ErrorCode::SecretsUnavailable => Class::Ours,
+        ErrorCode::StoreUnavailable | ErrorCode::SecretsUnavailable | ErrorCode::RateLimited => Class::Ours,
         // What is left blames the request.
         _ => Class::Request,
     }

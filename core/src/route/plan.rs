@@ -53,6 +53,10 @@ pub(crate) enum Out {
     Drained,
     /// Its provider type has no such endpoint.
     Endpoint,
+    /// The caller may not use it.
+    Forbidden,
+    /// A limit of the tenant's for this target is reached; for so many milliseconds.
+    Limited(u64),
 }
 
 /// A target as a plan sees it.
@@ -97,6 +101,8 @@ pub(crate) struct Plan {
     pub last: Option<Class>,
     /// A target that is out for its faults was tried, as there was no other.
     pub panicked: bool,
+    /// The request was counted.
+    pub counted: bool,
 }
 
 /// Why a target was picked, for the log and the client.
@@ -165,6 +171,16 @@ pub(crate) enum Stop {
 }
 
 impl Plan {
+    /// A limit of the tenant's for a candidate was found to be reached before it was called: it was not tried.
+    pub(crate) fn shut(&mut self, at: usize, wait_ms: u64) {
+        if let Some(last) = self.tried.iter().rposition(|tried| *tried == at) {
+            self.tried.remove(last);
+        }
+        if let Some(candidate) = self.candidates.get_mut(at) {
+            candidate.out = Some(Out::Limited(wait_ms));
+        }
+    }
+
     /// What the last call meant.
     pub(crate) fn ended(&mut self, class: Class) {
         self.last = Some(class);
@@ -222,6 +238,8 @@ impl Out {
         match self {
             Self::Drained => "drained",
             Self::Endpoint => "unsupported_endpoint",
+            Self::Forbidden => "forbidden",
+            Self::Limited(_) => "rate_limited",
         }
     }
 }

@@ -90,6 +90,11 @@ impl ScriptedHttp {
         self.script.lock().unwrap_or_else(PoisonError::into_inner).push_back(answer);
     }
 
+    /// Drops answers that nobody has asked for.
+    pub fn clear(&self) {
+        self.script.lock().unwrap_or_else(PoisonError::into_inner).clear();
+    }
+
     /// The calls so far, forgotten.
     pub fn take_sent(&self) -> Vec<Sent> {
         std::mem::take(&mut self.sent.lock().unwrap_or_else(PoisonError::into_inner))

@@ -6,6 +6,7 @@
 //! | `TENANT#<id>` | `KEY#<hash in hex>` | `data` B |
 //! | `TENANT#<id>` | `SECRET#<id>` | `data` B |
 //! | `TENANT#<id>` | `DIGEST` | `data` B, `ttl` N |
+//! | `TENANT#<id>` | `LIMITS` | `version` N, `data` B, `write` S |
 //! | `REGISTRY` | `NAME#<name>` | `data` B |
 //! | `USAGE#<id>#<day>#<book>` | place of a row | `data` B, `ttl` N |
 //! | `USAGE#<id>#SUMS#<book>` | place of sums | `data` B, `ttl` N |
@@ -14,6 +15,7 @@
 //! `write` is the random id of the swap that wrote the head: when the answer to a conditional write is lost, it tells
 //! whether the write that won was this one.
 
+mod buckets;
 mod item;
 mod ledger;
 mod write;
@@ -29,6 +31,7 @@ use gateway_core::ports::{Fault, HeadRecord, HeadState, Loaded, PortError, Store
 
 use crate::account::Account;
 use crate::fault::{self, Failed};
+use buckets::Queues;
 use item::{Item, Place};
 use write::Condition;
 
@@ -37,12 +40,13 @@ use write::Condition;
 pub struct DynamoStore {
     account: Arc<Account>,
     table: Arc<str>,
+    queues: Arc<Queues>,
 }
 
 impl DynamoStore {
     /// The store in `table` of `account`. Does nothing yet.
     pub fn new(account: Arc<Account>, table: &str) -> Self {
-        Self { account, table: table.into() }
+        Self { account, table: table.into(), queues: Arc::default() }
     }
 
     fn client(&self) -> &Client {

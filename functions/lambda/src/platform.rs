@@ -61,11 +61,16 @@ impl Cloud {
 impl Platform for Cloud {
     type Store = DynamoStore;
     type Ledger = DynamoStore;
+    type Buckets = DynamoStore;
     type Manager = AccountSecrets;
     type Http = Upstream;
     type Timer = Timer;
 
     fn store(&self) -> &DynamoStore {
+        &self.parts.store
+    }
+
+    fn buckets(&self) -> &DynamoStore {
         &self.parts.store
     }
 

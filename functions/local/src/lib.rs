@@ -2,6 +2,7 @@
 //!
 //! Adapters only: anything that decides about the product is in `gateway-core`.
 
+mod buckets;
 mod connection;
 mod demo;
 mod later;
@@ -15,6 +16,7 @@ mod server;
 mod state;
 mod store;
 
+pub use buckets::ProcessBuckets;
 pub use options::{HELP, Options, Usage};
 pub use run::{StartError, run};
 pub use store::{OpenError, RedbStore};

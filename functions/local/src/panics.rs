@@ -10,6 +10,7 @@ use gateway_native::{Log, Timer, Upstream, UpstreamStream};
 use http::{Request, Response};
 use http_body_util::BodyExt;
 
+use crate::buckets::ProcessBuckets;
 use crate::demo::Demo;
 use crate::platform::Local;
 use crate::server::{self, Server};
@@ -57,12 +58,17 @@ impl UpstreamBody for BrittleBody {
 impl Platform for Brittle {
     type Store = RedbStore;
     type Ledger = RedbStore;
+    type Buckets = ProcessBuckets;
     type Manager = NoManager;
     type Http = BrittleHttp;
     type Timer = Timer;
 
     fn store(&self) -> &RedbStore {
         self.local.store()
+    }
+
+    fn buckets(&self) -> &ProcessBuckets {
+        self.local.buckets()
     }
 
     fn ledger(&self) -> &RedbStore {

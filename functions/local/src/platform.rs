@@ -7,6 +7,7 @@ use gateway_core::ports::{Level, NoManager, Platform};
 use gateway_native::{Log, Timer, Upstream};
 use tokio::sync::mpsc::{self, Receiver, Sender};
 
+use crate::buckets::ProcessBuckets;
 use crate::store::RedbStore;
 
 /// The platform of the local entry.
@@ -18,6 +19,7 @@ pub(crate) struct Local {
 
 struct Parts {
     store: RedbStore,
+    buckets: ProcessBuckets,
     upstream: Upstream,
     later: Sender<Deferred>,
     queue: Mutex<Option<Receiver<Deferred>>>,
@@ -26,7 +28,8 @@ struct Parts {
 impl Local {
     pub(crate) fn new(store: RedbStore, log: Log) -> Self {
         let (later, queue) = mpsc::channel(QUEUE);
-        let parts = Parts { store, upstream: Upstream::default(), later, queue: Mutex::new(Some(queue)) };
+        let buckets = ProcessBuckets::default();
+        let parts = Parts { store, buckets, upstream: Upstream::default(), later, queue: Mutex::new(Some(queue)) };
         Self { parts: Arc::new(parts), log }
     }
 
@@ -44,12 +47,17 @@ impl Local {
 impl Platform for Local {
     type Store = RedbStore;
     type Ledger = RedbStore;
+    type Buckets = ProcessBuckets;
     type Manager = NoManager;
     type Http = Upstream;
     type Timer = Timer;
 
     fn store(&self) -> &RedbStore {
         &self.parts.store
+    }
+
+    fn buckets(&self) -> &ProcessBuckets {
+        &self.parts.buckets
     }
 
     fn ledger(&self) -> &RedbStore {

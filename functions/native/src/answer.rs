@@ -74,7 +74,9 @@ pub fn quiet_panics(log: Log) {
 
 #[cfg(test)]
 mod tests {
-    use gateway_core::testing::{MemoryLedger, MemoryManager, MemoryStore, ScriptedHttp, VirtualTimer, World};
+    use gateway_core::testing::{
+        MemoryBuckets, MemoryLedger, MemoryManager, MemoryStore, ScriptedHttp, VirtualTimer, World,
+    };
     use gateway_core::{DefaultManager, Deferred, Deployment};
     use http_body_util::BodyExt;
 
@@ -87,6 +89,7 @@ mod tests {
     impl Platform for Brittle {
         type Store = MemoryStore;
         type Ledger = MemoryLedger;
+        type Buckets = MemoryBuckets;
         type Manager = MemoryManager;
         type Http = ScriptedHttp;
         type Timer = VirtualTimer;
@@ -96,6 +99,9 @@ mod tests {
         }
         fn ledger(&self) -> &MemoryLedger {
             self.0.ledger()
+        }
+        fn buckets(&self) -> &MemoryBuckets {
+            self.0.buckets()
         }
         fn defer(&self, work: Deferred) {
             self.0.defer(work);

@@ -30,11 +30,16 @@ impl Edge {
 impl Platform for Edge {
     type Store = Objects;
     type Ledger = Objects;
+    type Buckets = Objects;
     type Manager = NoManager;
     type Http = Fetch;
     type Timer = Timer;
 
     fn store(&self) -> &Objects {
+        &self.store
+    }
+
+    fn buckets(&self) -> &Objects {
         &self.store
     }
 

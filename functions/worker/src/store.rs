@@ -1,6 +1,7 @@
 //! The [`Store`] port: one Durable Object per tenant, one for the names, and the published copy in KV for when a
 //! tenant's object cannot be reached.
 
+mod buckets;
 mod ledger;
 
 use std::rc::Rc;
@@ -26,6 +27,7 @@ enum Object {
     Tenant(TenantId),
     Registry,
     Usage(Book),
+    Limits(TenantId),
 }
 
 impl Objects {
@@ -61,6 +63,7 @@ impl Objects {
     async fn once(&self, object: Object, message: &[u8]) -> Result<Fields, Outcome> {
         let operation = match object {
             Object::Tenant(tenant) => host::ask(self.call.id(), "TENANT", &tenant.to_string(), message),
+            Object::Limits(tenant) => host::ask(self.call.id(), "LIMITS", &tenant.to_string(), message),
             Object::Registry => host::ask(self.call.id(), "REGISTRY", "registry", message),
             Object::Usage(Book { tenant, number }) => {
                 host::ask(self.call.id(), "USAGE", &format!("{tenant}/{number}"), message)

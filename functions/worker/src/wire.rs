@@ -41,10 +41,12 @@ pub(crate) enum Verb {
     Mark,
     /// `expected?, mark, again` -> `done`
     MoveMark,
+    /// `question` -> `answer?`
+    AskBuckets,
 }
 
 impl Verb {
-    const ALL: [Self; 17] = [
+    const ALL: [Self; 18] = [
         Self::Load,
         Self::Swap,
         Self::PutKey,
@@ -62,6 +64,7 @@ impl Verb {
         Self::ScanUsage,
         Self::Mark,
         Self::MoveMark,
+        Self::AskBuckets,
     ];
 
     fn from_byte(byte: u8) -> Option<Self> {
@@ -218,6 +221,6 @@ mod tests {
             assert_eq!(Verb::from_byte(verb as u8), Some(verb));
         }
         assert_eq!(Verb::from_byte(0), None);
-        assert_eq!(Verb::from_byte(14), None);
+        assert_eq!(Verb::from_byte(Verb::ALL.len() as u8 + 1), None);
     }
 }

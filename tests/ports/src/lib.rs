@@ -3,6 +3,7 @@
 //!
 //! A case makes its own tenants and names, so that cases and runs can share one table.
 
+mod buckets;
 mod check;
 mod digest;
 mod keys;
@@ -15,6 +16,7 @@ mod swaps;
 use gateway_core::model::{KeyHash, TenantId};
 use gateway_core::ports::Store;
 
+pub use buckets::buckets_contract;
 pub use ledger::ledger_contract;
 pub use memory::MemoryStore;
 

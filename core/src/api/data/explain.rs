@@ -14,7 +14,7 @@ use crate::gateway::Gateway;
 use crate::limits;
 use crate::ports::{Platform, RequestBody};
 use crate::provider::Endpoint;
-use crate::route::{Candidate, Next, Standing, Stop};
+use crate::route::{Candidate, Next, Out, Standing, Stop};
 use crate::tenancy::{self, Caller};
 
 /// Explains where the body of a chat completion would go now.
@@ -67,6 +67,7 @@ pub(in crate::api) async fn explain<P: Platform, B: RequestBody>(
 /// Whether a target can be picked, and if not, why and for how long.
 fn stand(entry: &mut Map<String, Value>, candidate: &Candidate, standing: &Standing) {
     let (out, for_ms) = match candidate.out {
+        Some(Out::Limited(ms)) => (Some("rate_limited"), Some(ms)),
         Some(out) => (Some(out.as_str()), None),
         None => (standing.out, standing.for_ms),
     };

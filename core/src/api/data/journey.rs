@@ -4,6 +4,8 @@ use http::HeaderMap;
 use http::header::{HeaderName, HeaderValue, RETRY_AFTER};
 use serde_json::value::RawValue;
 
+use crate::account::limiter;
+use crate::api::policies;
 use crate::config::Target;
 use crate::dialect::failure::constant;
 use crate::dialect::openai_chat::Call;
@@ -92,10 +94,16 @@ impl Journey {
         let alias = AliasId::of(caller.tenant, &call.model);
         let mut seed = [0_u8; 8];
         platform.fill_random(&mut seed);
+        let now = platform.now_ms();
+        let shut = |target: &Target<'_>| gateway.limiter.shut(caller.config.head(), *target, now).map(Out::Limited);
+        let as_now = |(candidate, target): (Candidate, &Target<'_>)| Candidate {
+            out: candidate.out.or_else(|| shut(target)),
+            ..candidate
+        };
         Ok(Self {
             plan: Plan {
                 alias,
-                candidates: candidates(caller, call, &known),
+                candidates: candidates(caller, call, &known).into_iter().zip(&known).map(as_now).collect(),
                 algorithm: caller.config.algorithm(&call.model).in_effect(platform.alone()),
                 affinity: affinity(alias, call, patience.session.as_deref()),
                 size: Size::of_bytes(call.bytes()),
@@ -106,6 +114,7 @@ impl Journey {
                 tried: Vec::new(),
                 last: None,
                 panicked: false,
+                counted: false,
             },
             entropy: Entropy::new(u64::from_le_bytes(seed)),
             calls: 0,
@@ -249,6 +258,12 @@ fn known<'a>(caller: &'a Caller, call: &Call<'_>) -> Outcome<Vec<Target<'a>>> {
         let kind = known.first().and_then(|target| target.provider.kind());
         return Err(provider::unsupported_endpoint(kind, call.endpoint));
     }
+    let mut named = caller.config.head().balancers.iter().filter(|balancer| balancer.alias.as_str() == call.model);
+    let usable = named.next().is_none_or(|balancer| policies::may_use(caller, balancer));
+    if !usable || !known.iter().any(|target| policies::may_read(caller, target.model)) {
+        let message = "A policy of the tenant does not let this key call this model.";
+        return Err(Failure::new(ErrorCode::PermissionDenied, message).with_param("model"));
+    }
     Ok(known)
 }
 
@@ -269,16 +284,18 @@ fn affinity(alias: AliasId, call: &Call<'_>, session: Option<&str>) -> Option<u6
 fn candidates(caller: &Caller, call: &Call<'_>, known: &[Target<'_>]) -> Vec<Candidate> {
     // Each in turn: the same share, also where there are no turns.
     let even = caller.config.algorithm(&call.model) == Algorithm::RoundRobin;
-    known.iter().map(|target| candidate(target, call, even)).collect()
+    known.iter().map(|target| candidate(caller, target, call, even)).collect()
 }
 
-fn candidate(target: &Target<'_>, call: &Call<'_>, even: bool) -> Candidate {
+fn candidate(caller: &Caller, target: &Target<'_>, call: &Call<'_>, even: bool) -> Candidate {
     let out = if target.weight == 0 {
         Some(Out::Drained)
-    } else if serves(target, call) {
-        None
-    } else {
+    } else if !serves(target, call) {
         Some(Out::Endpoint)
+    } else if !policies::may_read(caller, target.model) {
+        Some(Out::Forbidden)
+    } else {
+        None
     };
     Candidate {
         id: target.id,
@@ -299,6 +316,16 @@ fn cooling(wait_ms: u64, overloaded: bool) -> Failure {
 
 /// No target could be called at all.
 fn nobody(candidates: &[Candidate]) -> Failure {
+    let waits = candidates.iter().filter_map(|candidate| match candidate.out {
+        Some(Out::Limited(wait_ms)) => Some(wait_ms),
+        _ => None,
+    });
+    if let Some(wait_ms) = waits.min() {
+        return limiter::limited(wait_ms);
+    }
+    if candidates.iter().any(|candidate| candidate.out == Some(Out::Forbidden)) {
+        return policies::refused().with_param("model");
+    }
     let drained = candidates.iter().any(|candidate| candidate.out == Some(Out::Drained));
     let cause = if drained { "drained" } else { "no target fits" };
     let message = "None of the model's providers takes calls now: all have weight 0.";

@@ -24,7 +24,7 @@ pub(super) struct Seen {
 }
 
 impl Seen {
-    fn header(&self, name: &str) -> &str {
+    pub(super) fn header(&self, name: &str) -> &str {
         self.headers.get(name).map_or("", |value| value.to_str().unwrap())
     }
 }
@@ -64,6 +64,7 @@ impl Bench {
             request.headers_mut().insert(name, http::HeaderValue::from_str(value).unwrap());
         }
         self.world.http().take_sent();
+        self.world.take_log();
         let response = self.world.run(self.gateway.handle(self.world.clone(), request));
         let headers = response.headers().clone();
         let (status, text) = self.read(response);

@@ -106,7 +106,7 @@ fn members_of_a_newer_version_survive_a_change() {
     let stored = br#"{"schema":2,"version":7,"tenant":{"id":"01010101-0101-4101-8101-010101010101","name":"t","manager":"builtin",
         "created":1,"plan":"gold"},"providers":[{"uuid":"p1","name":"a","type":"mistral","settings":{"base_url":"https://x.example","zone":3},
         "credential":{"manager":"builtin","id":"p1.1","key_id":"k"},"created":2,"tags":["x"]}],"models":[{"uuid":"m1","provider":"p1","id":"x",
-        "created":3,"weight":2}],"policies":[{"uuid":"q"}]}"#;
+        "created":3,"weight":2}],"balancers":[{"uuid":"q"}]}"#;
     let head = decode_head(stored).unwrap();
     assert_eq!(head.providers[0].kind(), None);
     let next = head.apply(Change::AddModel(model("m2", "p1", "y", None))).unwrap();
@@ -119,7 +119,7 @@ fn members_of_a_newer_version_survive_a_change() {
     assert_eq!(json["providers"][0]["credential"]["key_id"], "k");
     assert_eq!(json["providers"][0]["tags"][0], "x");
     assert_eq!(json["models"][0]["weight"], 2);
-    assert_eq!(json["policies"][0]["uuid"], "q");
+    assert_eq!(json["balancers"][0]["uuid"], "q");
 }
 
 #[test]

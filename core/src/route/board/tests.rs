@@ -47,6 +47,7 @@ impl Bench {
             tried: Vec::new(),
             last: None,
             panicked: false,
+            counted: false,
         }
     }
 

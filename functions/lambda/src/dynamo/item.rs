@@ -9,6 +9,7 @@ use gateway_core::model::{KeyHash, TenantId};
 use gateway_core::ports::HeadRecord;
 
 pub(super) const HEAD: &str = "HEAD";
+pub(super) const LIMITS: &str = "LIMITS";
 pub(super) const KEY: &str = "KEY#";
 pub(super) const SECRET: &str = "SECRET#";
 pub(super) const NAME: &str = "NAME#";
@@ -29,6 +30,11 @@ pub(super) struct Place {
 impl Place {
     pub(super) fn head(tenant: TenantId) -> Self {
         Self { pk: partition(tenant), sk: HEAD.to_owned() }
+    }
+
+    /// The buckets of a tenant's rate limits.
+    pub(super) fn limits(tenant: TenantId) -> Self {
+        Self { pk: partition(tenant), sk: LIMITS.to_owned() }
     }
 
     pub(super) fn key_record(tenant: TenantId, hash: KeyHash) -> Self {

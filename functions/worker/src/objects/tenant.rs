@@ -72,7 +72,8 @@ impl TenantObject {
             | Verb::WriteUsage
             | Verb::ScanUsage
             | Verb::Mark
-            | Verb::MoveMark => Ok(None),
+            | Verb::MoveMark
+            | Verb::AskBuckets => Ok(None),
         }
     }
 

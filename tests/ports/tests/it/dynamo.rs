@@ -56,7 +56,7 @@ fn fault<T>(outcome: Result<T, PortError>) -> Option<Fault> {
     outcome.err().map(|error| error.fault)
 }
 
-async fn create_table(moto: &Moto, table: &str) {
+pub(crate) async fn create_table(moto: &Moto, table: &str) {
     use aws_sdk_dynamodb::types::{AttributeDefinition, BillingMode, KeySchemaElement, KeyType, ScalarAttributeType};
     let account = Account::new(Upstream::default(), moto.environment());
     let attribute = |name: &str| {

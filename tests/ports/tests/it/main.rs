@@ -1,6 +1,8 @@
 //! The contract against every store that runs on this machine.
 
 #[cfg(test)]
+mod buckets;
+#[cfg(test)]
 mod dynamo;
 #[cfg(test)]
 mod memory;
