@@ -85,8 +85,7 @@ impl Gateway {
                 digest::tell(self, platform, tenant, *told).await;
             }
         };
-        let (written, paid, ()) =
-            join3(self.write(platform, rows, until), self.pay(platform, until), telling).await;
+        let (written, paid, ()) = join3(self.write(platform, rows, until), self.pay(platform, until), telling).await;
         written && paid
     }
 

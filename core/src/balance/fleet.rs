@@ -1,7 +1,7 @@
 //! The fleet: requests come at a rate to isolates, calls go to upstreams, and what comes of it is counted.
 
 use std::cmp::Reverse;
-use std::collections::{BinaryHeap, HashSet};
+use std::collections::{BinaryHeap, HashMap, HashSet};
 use std::sync::Arc;
 
 use super::rival::Rival;
@@ -76,7 +76,7 @@ pub struct Figures {
     pub per_target: Vec<u64>,
     /// Times to first content, in milliseconds, sorted.
     pub times: Vec<u64>,
-    /// Prompts whose beginning their target had seen, of those that were not the first of their session.
+    /// Prompts whose target had seen all that is not new in them, of those that were not the first of their session.
     pub cached: (u64, u64),
     /// Most calls of one isolate to a target that had told that isolate to wait, while it was to wait.
     pub disregard: u64,
@@ -102,7 +102,7 @@ impl Figures {
         self.times.get(at).copied().unwrap_or(0)
     }
 
-    /// The share of prompts whose beginning was cached.
+    /// The share of prompts that were cached up to what is new in them.
     pub fn hits(&self) -> f64 {
         self.cached.0 as f64 / self.cached.1.max(1) as f64
     }
@@ -152,7 +152,7 @@ struct Play {
     events: BinaryHeap<Reverse<(u64, u64, Event)>>,
     number: u64,
     seen: HashSet<(u64, usize)>,
-    met: HashSet<u64>,
+    last: HashMap<u64, usize>,
     figures: Figures,
 }
 
@@ -171,7 +171,7 @@ pub fn run(scene: &Scene, router: Router, seed: u64) -> Figures {
         events: BinaryHeap::new(),
         number: 0,
         seen: HashSet::new(),
-        met: HashSet::new(),
+        last: HashMap::new(),
         figures: Figures { per_target: vec![0; scene.targets], ..Figures::default() },
     };
     play.at(T0, Event::Arrive);
@@ -355,9 +355,9 @@ impl Play {
         }
         let (began_ms, session) = (request.began_ms, request.session);
         if let Some(session) = session {
-            if !self.met.insert(session) {
+            if let Some(last) = self.last.insert(session, at) {
                 self.figures.cached.1 += 1;
-                self.figures.cached.0 += u64::from(cached);
+                self.figures.cached.0 += u64::from(last == at);
             }
             self.seen.insert((session, at));
         }

@@ -7,8 +7,10 @@ mod rival;
 
 pub use self::fleet::{Behaviour, Figures, Router, Scene, run};
 
+use std::sync::Arc;
+
 use crate::model::TenantId;
-use crate::route::{Algorithm, AliasId, Board, Candidate, Entropy, Next, Plan, Size, TargetId};
+use crate::route::{Algorithm, AliasId, Board, Candidate, Class, Entropy, Next, Out, Plan, Seen, Size, TargetId};
 
 /// The share of picks of each target, drawn by weight.
 pub fn shares(weights: &[f64], picks: u32) -> Vec<f64> {
@@ -30,7 +32,9 @@ pub fn homes(keys: u64, count: usize, gone: Option<usize>) -> Vec<usize> {
     let (board, mut entropy) = (Board::default(), Entropy::new(1));
     let home = |key: u64| {
         let mut plan = plan(&vec![1.0; count], Algorithm::Latency, Some(crate::route::hash(&[&key.to_le_bytes()])), 0);
-        plan.tried = gone.into_iter().collect();
+        if let Some(gone) = gone.and_then(|at| plan.candidates.get_mut(at)) {
+            gone.out = Some(Out::Drained);
+        }
         match board.next(&mut plan, 1, &mut entropy) {
             Next::Call(pick) => pick.at,
             Next::Stop(_) => usize::MAX,
@@ -39,18 +43,43 @@ pub fn homes(keys: u64, count: usize, gone: Option<usize>) -> Vec<usize> {
     (0..keys).map(home).collect()
 }
 
-/// Makes `picks` decisions among `count` targets; for a clock.
-pub fn decide(count: usize, picks: u32) -> usize {
-    let (board, mut entropy) = (Board::default(), Entropy::new(1));
-    let mut plan = plan(&vec![1.0; count], Algorithm::Latency, None, 0);
-    let mut sum = 0;
-    for _ in 0..picks {
-        plan.tried.clear();
-        if let Next::Call(pick) = board.next(&mut plan, 1, &mut entropy) {
-            sum += pick.at;
+/// A board that knows `count` targets, and a request among them; for a clock.
+pub struct Decision {
+    board: Arc<Board>,
+    plan: Plan,
+    entropy: Entropy,
+}
+
+impl Decision {
+    /// All targets were called some times; `key` ties the request to one of them.
+    pub fn among(count: usize, key: Option<u64>) -> Self {
+        let (board, mut entropy) = (Arc::<Board>::default(), Entropy::new(1));
+        let mut plan = plan(&vec![1.0; count], Algorithm::Latency, None, 0);
+        for now in (0..30_000).step_by(3_000) {
+            plan.tried.clear();
+            board.next(&mut plan, now, &mut entropy);
+            for candidate in &plan.candidates {
+                let mut ticket = board.begin(&plan, candidate.id, now, entropy.next());
+                let end = now + 300 + entropy.next() % 300;
+                ticket.content(end);
+                ticket.end(Seen { class: Class::Success, wait_ms: None, cached: false }, end);
+            }
         }
+        plan.affinity = key;
+        Self { board, plan, entropy }
     }
-    sum
+
+    /// Decides so many times.
+    pub fn make(&mut self, times: u32) -> usize {
+        let mut sum = 0;
+        for _ in 0..times {
+            self.plan.tried.clear();
+            if let Next::Call(pick) = self.board.next(&mut self.plan, 30_000, &mut self.entropy) {
+                sum += pick.at;
+            }
+        }
+        sum
+    }
 }
 
 fn plan(weights: &[f64], algorithm: Algorithm, affinity: Option<u64>, now_ms: u64) -> Plan {
@@ -75,5 +104,6 @@ fn plan(weights: &[f64], algorithm: Algorithm, affinity: Option<u64>, now_ms: u6
         tried: Vec::new(),
         last: None,
         panicked: false,
+        counted: false,
     }
 }

@@ -129,7 +129,8 @@ impl Fact {
             (self.all, self.failed) = (report.all - report.failed, 0.0);
             return;
         }
-        let fails = self.all >= ENOUGH && self.failed / self.all >= SHARE;
+        // Half a call is for what has faded meanwhile.
+        let fails = self.all + 0.5 >= ENOUGH && self.failed / self.all >= SHARE;
         if (probed && report.failed > 0.0) || fails {
             let count = if now_ms.saturating_sub(known.at_ms) > FORGIVE_MS { 0 } else { known.count };
             let ms = EJECT_MS.saturating_mul(1 << count.min(5)).min(EJECT_MOST_MS);
@@ -148,12 +149,12 @@ impl Fact {
     fn read(value: Value) -> Option<Self> {
         let mut members = Members::of(value)?;
         let mut fact = Self::default();
-        match numbers(members.list("cool")?)?.as_slice() {
+        match numbers(&members.list("cool")?)?.as_slice() {
             [] => {}
             [kind, until] => fact.cool = Cool::of(*kind).map(|cool| (cool, *until)),
             _ => return None,
         }
-        match numbers(members.list("open")?)?.as_slice() {
+        match numbers(&members.list("open")?)?.as_slice() {
             [] => {}
             [at_ms, until_ms, holders, count, ..] => {
                 let (holders, count) = (u32::try_from(*holders).ok()?, u32::try_from(*count).ok()?);
@@ -161,7 +162,7 @@ impl Fact {
             }
             _ => return None,
         }
-        match numbers(members.list("seen")?)?.as_slice() {
+        match numbers(&members.list("seen")?)?.as_slice() {
             [all, failed, at_ms, ..] => {
                 (fact.all, fact.failed, fact.at_ms) = (*all as f64 / 1000.0, *failed as f64 / 1000.0, *at_ms);
             }
@@ -169,7 +170,7 @@ impl Fact {
         }
         for pace in members.list("pace")? {
             let Value::Array(pace) = pace else { return None };
-            let [kind, ms, at_ms] = *numbers(pace)?.as_slice() else { return None };
+            let [kind, ms, at_ms] = *numbers(&pace)?.as_slice() else { return None };
             if let Some(known) = usize::try_from(kind).ok().and_then(|kind| fact.pace.get_mut(kind)) {
                 *known = Ewma::of(ms as f64 / 1000.0, at_ms);
             }
@@ -202,7 +203,7 @@ fn thousandths(number: f64) -> u64 {
     whole
 }
 
-fn numbers(values: Vec<Value>) -> Option<Vec<u64>> {
+fn numbers(values: &[Value]) -> Option<Vec<u64>> {
     values.iter().map(Value::as_u64).collect()
 }
 

@@ -8,7 +8,7 @@
 use std::process::ExitCode;
 use std::time::Instant;
 
-use gateway_core::balance::{self, Behaviour, Figures, Router, Scene};
+use gateway_core::balance::{self, Behaviour, Decision, Figures, Router, Scene};
 
 /// Claims so far.
 struct Judge {
@@ -112,13 +112,15 @@ fn choices(judge: &mut Judge) {
 fn prompts(judge: &mut Judge) {
     let scene = Scene { targets: 4, sessions: 600, upstream: fine, seconds: 100, from: 0, ..FLEET };
     let (kept, drawn) = (balance::run(&scene, Router::Gateway, 1), balance::run(&scene, Router::Random, 1));
-    // Drawn at random each turn: the second turn of a session finds its beginning at one of four, later ones at more.
     let (kept, spread) = (kept.hits(), drawn.hits());
     judge.claim(
-        kept >= 0.95,
-        &format!("3 prompts of agents of 50 turns find their beginning cached: {:.1} %", kept * 100.0),
+        kept >= 0.95 && spread <= 0.30,
+        &format!(
+            "3 prompts of agents of 50 turns go where the turn before went: {:.1} %; drawn by weight: {:.1} %",
+            kept * 100.0,
+            spread * 100.0
+        ),
     );
-    println!("       (drawn by weight, with caches that never forget: {:.1} %)", spread * 100.0);
 }
 
 /// Claim 4: stale knowledge makes no herd.
@@ -175,17 +177,19 @@ fn alone(judge: &mut Judge, herd: &Figures, brown: &Figures) {
     judge.claim(calls <= 1.2, &format!("9 all fail: {calls:.3} calls for each request"));
 }
 
-/// A decision among 64 targets.
+/// A decision among 64 targets takes less than 5 µs. The best of many short runs: others use this machine too.
 fn speed(judge: &mut Judge) {
-    const PICKS: u32 = 20_000;
-    let best = (0..5).map(|_| {
-        let began = Instant::now();
-        std::hint::black_box(balance::decide(64, PICKS));
-        began.elapsed().as_secs_f64() * 1e6 / f64::from(PICKS)
-    });
-    let best = best.fold(f64::INFINITY, f64::min);
-    // Built as this program is; a release is quicker.
-    judge.claim(best < 15.0, &format!("- a decision among 64 targets takes {best:.2} µs"));
+    const PICKS: u32 = 2_000;
+    for (what, key) in [("by latency", None), ("by affinity", Some(7))] {
+        let mut decision = Decision::among(64, key);
+        let runs = (0..50).map(|_| {
+            let began = Instant::now();
+            std::hint::black_box(decision.make(PICKS));
+            began.elapsed().as_secs_f64() * 1e6 / f64::from(PICKS)
+        });
+        let best = runs.fold(f64::INFINITY, f64::min);
+        judge.claim(best < 5.0, &format!("- a decision among 64 targets {what} takes {best:.2} µs"));
+    }
 }
 
 fn table() {

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::ports::{Platform, Store};
-use crate::testing::Answer;
+use crate::testing::{Answer, Chunk};
 
 const OK: &str = r#"{"choices":[{"index":0,"message":{"role":"assistant","content":"Hi"},"finish_reason":"stop"}]}"#;
 
@@ -22,7 +22,8 @@ impl Bench {
 
     fn script_ok(&self, count: usize) {
         for _ in 0..count {
-            self.world.http().push(Answer::json(200, OK));
+            // It takes a while, so that there is something to read beside.
+            self.world.http().push(Answer::with(200, "application/json", vec![Chunk::Wait(5), OK.into()]));
         }
     }
 }
@@ -113,7 +114,7 @@ fn nothing_depends_on_it() {
     let tenant = tenant.flatten().unwrap();
     let nonsense = Bytes::from_static(b"{\"schema\":");
     assert!(bench.world.run(bench.world.store().swap_digest(tenant, None, nonsense, 0)).unwrap());
-    bench.world.http().push(limited(1));
+    bench.world.http().push(limited(5));
     bench.world.take_log();
     assert_eq!(bench.ask(json!({}), &[("x-stainless-retry-count", "1")]).status, 429);
     bench.told();
