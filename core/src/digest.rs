@@ -22,6 +22,15 @@ pub(crate) async fn hear<P: Platform>(gateway: &Gateway, platform: &P, tenant: T
     }
 }
 
+/// The same for a call that has to wait for its configuration anyhow. It does not wait long for this: who does not answer in
+/// time is asked again, beside the call.
+pub(crate) async fn hear_soon<P: Platform>(gateway: &Gateway, platform: &P, tenant: TenantId) {
+    let hear = std::pin::pin!(hear(gateway, platform, tenant));
+    if let Either::Right(_) = select(hear, platform.timer(limits::DIGEST_WAIT_MS)).await {
+        gateway.board.heard(tenant, 0);
+    }
+}
+
 /// Whether it is time to read it.
 pub(crate) fn due<P: Platform>(gateway: &Gateway, platform: &P, tenant: TenantId) -> bool {
     platform.store().shares() && gateway.board.is_old(tenant, platform.now_ms())

@@ -157,6 +157,8 @@ pub const DIGEST_TRIES: u32 = 3;
 pub const DIGEST_TELL_MS: u64 = 1_000;
 /// How long what was told is kept, in milliseconds.
 pub const DIGEST_KEPT_MS: u64 = 60 * 60_000;
+/// Longest time that a first call waits for what others told, in milliseconds.
+pub const DIGEST_WAIT_MS: u64 = 100;
 /// How often an isolate reads what others tell of a tenant's targets, in milliseconds.
 pub const DIGEST_READ_MS: u64 = 5_000;
 /// Largest weight of an enabled model.

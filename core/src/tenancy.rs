@@ -207,7 +207,7 @@ async fn recall<P: Platform>(
         }
     }
     // On the way to the store anyhow.
-    let hear = digest::hear(gateway, exchange.platform(), tenant);
+    let hear = digest::hear_soon(gateway, exchange.platform(), tenant);
     let error = match join(load(gateway, exchange, tenant, hash), hear).await.0 {
         Ok(found) if !found.stale => {
             return Ok(Recalled { config: found.config, key: found.key, confirm: false, fresh: true });
