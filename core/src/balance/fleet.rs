@@ -82,6 +82,8 @@ pub struct Figures {
     pub disregard: u64,
     /// Isolates.
     pub isolates: usize,
+    /// Most calls at once at one target.
+    pub peak: u64,
 }
 
 impl Figures {
@@ -327,6 +329,9 @@ impl Play {
         if self.counts(began_ms) {
             self.figures.calls += 1;
             self.figures.per_target[at] += 1;
+            #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a count")]
+            let running = self.running[at] as u64;
+            self.figures.peak = self.figures.peak.max(running);
         }
     }
 

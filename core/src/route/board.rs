@@ -207,7 +207,8 @@ impl State {
         self.targets.get(&candidate.id).unwrap_or(&self.unknown)
     }
 
-    /// Makes the candidates known. Who joins others is not given its whole share at once.
+    /// Makes the candidates known. Who joins an alias that was called before is not given its whole share at once; who is
+    /// met with the alias may have been there for long, whatever else is known from other aliases and isolates.
     fn meet(&mut self, plan: &Plan, now_ms: u64) {
         let mut unknown = Vec::new();
         for candidate in &plan.candidates {
@@ -216,10 +217,10 @@ impl State {
                 None => unknown.push(candidate),
             }
         }
-        let some_known = unknown.len() < plan.candidates.len();
+        let joins = self.budgets.contains_key(&plan.alias);
         for candidate in unknown {
             make_room(&mut self.targets, limits::BOARD_TARGETS, |health| (health.in_flight > 0, health.used_ms));
-            let mut health = if some_known { Health::joining(now_ms) } else { Health::default() };
+            let mut health = if joins { Health::joining(now_ms) } else { Health::default() };
             health.used_ms = now_ms;
             self.targets.insert(candidate.id, health);
         }

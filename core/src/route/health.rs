@@ -101,7 +101,7 @@ fn kind(size: Size, stream: bool) -> usize {
 }
 
 impl Health {
-    /// A target that joins others that are known already: it is not given its whole share at once.
+    /// A target that joins an alias that was called before: it is not given its whole share at once.
     pub(super) fn joining(now_ms: u64) -> Self {
         Self { ramp_ms: now_ms, ..Self::default() }
     }
