@@ -7,6 +7,8 @@
 // after an answer does not run; repeated headers arrive joined by commas; the path stays percent-encoded; a body that
 // is not text arrives in base64; 6 MB are the most it takes; an answer may be streamed; a client that leaves is not
 // noticed. Environments inherit this process's variables.
+//
+// POST /2015-03-31/functions/function/invocations hands an event over as it is, as Lambda's Invoke does: what a schedule sends.
 import { spawn } from 'node:child_process';
 import { randomUUID } from 'node:crypto';
 import http from 'node:http';
@@ -28,6 +30,7 @@ if (!options.bootstrap) {
 
 const MAX_EVENT_BYTES = 6 * 1024 * 1024;
 const TIMEOUT_MS = Number(options['timeout-s']) * 1000;
+const INVOKE = '/2015-03-31/functions/function/invocations';
 const PRELUDE_END = Buffer.alloc(8);
 const TEXTUAL = /^(text\/|application\/(json|javascript|xml|.*\+json|.*\+xml)\b)/i;
 
@@ -153,8 +156,9 @@ function dispatch() {
 // --- the front
 
 class Event {
-  constructor(response, payload, id) {
-    Object.assign(this, { response, payload, id });
+  /** `invoked`: its answer goes back as it is. */
+  constructor(response, payload, id, invoked) {
+    Object.assign(this, { response, payload, id, invoked });
   }
 
   fail(message) {
@@ -164,7 +168,8 @@ class Event {
       this.response.destroy();
       return;
     }
-    this.response.writeHead(502, { 'content-type': 'application/json', 'x-amzn-errortype': 'InternalFailure' });
+    if (this.invoked) this.response.setHeader('x-amz-function-error', 'Unhandled');
+    this.response.writeHead(this.invoked ? 200 : 502, { 'content-type': 'application/json', 'x-amzn-errortype': 'InternalFailure' });
     this.response.end(JSON.stringify({ Message: message }));
   }
 
@@ -177,6 +182,7 @@ class Event {
 
   buffered(body) {
     clearTimeout(this.timer);
+    if (this.invoked) return this.response.end(body);
     let answer;
     try {
       answer = JSON.parse(body);
@@ -290,7 +296,8 @@ const front = http.createServer(async (request, response) => {
     return;
   }
   const id = randomUUID();
-  waiting.push(new Event(response, payload(request, body, id), id));
+  const invoked = request.url === INVOKE;
+  waiting.push(new Event(response, invoked ? body : payload(request, body, id), id, invoked));
   dispatch();
 });
 front.requestTimeout = 0;

@@ -72,6 +72,20 @@ pub enum Level {
     Debug,
 }
 
+impl Level {
+    /// The most that is written at a value of `RUST_LOG`: `off` (nothing), `error`, `warn`, `info` (the default, also for
+    /// anything else) or `debug`.
+    pub fn most(setting: Option<&str>) -> Option<Self> {
+        match setting.unwrap_or_default().trim().to_ascii_lowercase().as_str() {
+            "off" => None,
+            "error" => Some(Self::Error),
+            "warn" => Some(Self::Warn),
+            "debug" | "trace" => Some(Self::Debug),
+            _ => Some(Self::Info),
+        }
+    }
+}
+
 /// What a dependency of ours did wrong. Never carries text of the dependency: it could hold a secret.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("{operation}: {fault:?} ({code})")]

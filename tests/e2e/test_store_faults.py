@@ -16,6 +16,7 @@ pytestmark = pytest.mark.entries("lambda")
 
 CHAT = {"model": "chat", "messages": [{"role": "user", "content": "x"}]}
 TEXT = "words of aws"
+WRITE_USAGE = "PutItem"
 # How long the store is down under load; an operator's outage is 30 s.
 DOWN_SECONDS = float(os.environ.get("STORE_DOWN_SECONDS", "3"))
 
@@ -171,6 +172,37 @@ class TestReading:
         answers = [tenant.admin.post("/chat/completions", CHAT).status_code for _ in range(3)]
         assert answers in ([200, 200, 200], [502, 200, 200]), answers
         assert tenant.account.last()["key"] == key
+
+
+class TestUsage:
+    @pytest.mark.fault("S10")
+    @pytest.mark.parametrize(("fault", "times"), [("throttle", 2), ("500", 2), ("reset", 2), ("lost", 1), ("lost", 2)])
+    def test_a_row_that_is_not_written_at_once(self, cloud, fault, times):
+        """It is counted once, and the client's answer does not fail with it."""
+        tenant = cloud.tenant()
+        check.ok(tenant.admin.post("/chat/completions", CHAT))
+        cloud.aws.rule(fault, WRITE_USAGE, times=times, only="USAGE#")
+        check.ok(tenant.admin.post("/chat/completions", CHAT))
+        check.ok(tenant.admin.post("/chat/completions", CHAT))
+        check.within(5, lambda: self.counted(tenant, 3))
+
+    def test_rows_of_an_outage_are_written_after_it(self, cloud):
+        tenant = cloud.tenant()
+        check.ok(tenant.admin.post("/chat/completions", CHAT))
+        cloud.aws.rule("throttle", WRITE_USAGE)
+        for _ in range(2):
+            check.ok(tenant.admin.post("/chat/completions", CHAT))
+        tenant.admin.chat_stream("chat").finished()
+        cloud.aws.clear()
+        check.ok(tenant.admin.post("/chat/completions", CHAT))
+        check.within(5, lambda: self.counted(tenant, 5))
+
+    def counted(self, tenant, count):
+        page = check.ok(tenant.admin.get("/usage", params={"start_time": int(time.time()) - 600}))
+        results = [result for bucket in page["data"] for result in bucket["results"]]
+        calls = tenant.account.calls()
+        assert [result["num_requests"] for result in results] == [count] and len(calls) == count
+        assert results[0]["num_upstream_calls"] == count
 
 
 class TestLimits:

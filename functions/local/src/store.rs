@@ -327,5 +327,5 @@ fn corrupt() -> redb::Error {
     redb::Error::Corrupted("head without version".to_owned())
 }
 
-/// Heads are cached by core; redb's own gibibyte would only take memory.
-const CACHE_BYTES: usize = 16 << 20;
+/// Heads are cached by core, and the rest is read rarely: more would only take memory.
+const CACHE_BYTES: usize = 4 << 20;

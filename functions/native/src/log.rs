@@ -11,16 +11,9 @@ pub struct Log {
 }
 
 impl Log {
-    /// Takes the level of `RUST_LOG`: `off`, `error`, `warn`, `info` (the default, also for anything else) or `debug`.
+    /// Takes the value of `RUST_LOG`.
     pub fn new(level: Option<&str>) -> Self {
-        let most = match level.unwrap_or_default().trim().to_ascii_lowercase().as_str() {
-            "off" => None,
-            "error" => Some(Level::Error),
-            "warn" => Some(Level::Warn),
-            "debug" | "trace" => Some(Level::Debug),
-            _ => Some(Level::Info),
-        };
-        Self { most }
+        Self { most: Level::most(level) }
     }
 
     /// A log that takes nothing.

@@ -11,7 +11,7 @@ use crate::host;
 
 thread_local! {
     static GATEWAY: OnceCell<Option<&'static Gateway>> = const { OnceCell::new() };
-    static LEVEL: Cell<Level> = const { Cell::new(Level::Info) };
+    static LEVEL: Cell<Option<Level>> = const { Cell::new(Some(Level::Info)) };
     static RANDOM: RefCell<Random> = const { RefCell::new(Random { bytes: [0; Random::SIZE], used: Random::SIZE }) };
 }
 
@@ -28,9 +28,7 @@ pub(crate) fn gateway() -> Option<&'static Gateway> {
 }
 
 fn build(env: &JsValue) -> Option<&'static Gateway> {
-    if let Some(level) = host::variable(env, "RUST_LOG") {
-        LEVEL.set(level_of(&level));
-    }
+    LEVEL.set(Level::most(host::variable(env, "RUST_LOG").as_deref()));
     match Deployment::read(|name| host::variable(env, name), DefaultManager::Builtin) {
         Ok(deployment) => Some(Box::leak(Box::new(Gateway::new(deployment)))),
         Err(error) => {
@@ -44,18 +42,8 @@ fn build(env: &JsValue) -> Option<&'static Gateway> {
 
 /// Writes a line to the Worker's log if its level is wanted.
 pub(crate) fn log(level: Level, line: &str) {
-    if level <= LEVEL.get() {
+    if LEVEL.get().is_some_and(|most| level <= most) {
         host::log(level as u32, line);
-    }
-}
-
-/// The plain levels of `RUST_LOG`; `trace` and anything more elaborate count as debug.
-fn level_of(text: &str) -> Level {
-    match text.trim() {
-        "off" | "error" => Level::Error,
-        "warn" => Level::Warn,
-        "" | "info" => Level::Info,
-        _ => Level::Debug,
     }
 }
 

@@ -22,6 +22,8 @@ pub(crate) struct Facts {
     pub(crate) growth: Vec<(Role, Growth)>,
     /// What core alone costs.
     pub(crate) core: Vec<Cost>,
+    /// The meter's part in a request, in per cent.
+    pub(crate) meter: Option<f64>,
 }
 
 /// A finished run.
@@ -207,6 +209,10 @@ fn budgets(facts: &Facts, samples: &Samples) -> Vec<Budget> {
         let what = "Lambda: from exec to asking for the first event, p50".to_owned();
         budgets.push(Budget { what, limit: COLD_MS, measured: cold.ready.p50, unit: "ms" });
     }
+    if let Some(measured) = facts.meter {
+        let what = "core: the meter's part in the CPU of a streamed request".to_owned();
+        budgets.push(Budget { what, limit: METER_PERCENT, measured, unit: "%" });
+    }
     budgets
 }
 
@@ -275,6 +281,7 @@ const END: &str = "<!-- /bench -->";
 const NO_STALL_MS: f64 = 20.0;
 const COLD_MS: f64 = 5.0;
 const FLAT: f64 = 1.1;
+const METER_PERCENT: f64 = 2.0;
 
 #[cfg(test)]
 mod tests {

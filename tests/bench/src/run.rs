@@ -139,10 +139,7 @@ async fn measure(arguments: &Arguments) -> Outcome<()> {
         subject.check()?;
     }
     let core = if stage.core { translation::measure()? } else { Vec::new() };
-    if stage.core {
-        let cost = meter::measure()?;
-        eprintln!("core: of a streamed request's {:.0} ns the meter takes {:.2} %", cost.request_ns, cost.share());
-    }
+    let meter = if stage.core { Some(meter::measure()?.share()) } else { None };
     let facts = Facts {
         commit: arguments.text("commit").unwrap_or("unknown").to_owned(),
         workerd: stage.workerd.clone(),
@@ -152,6 +149,7 @@ async fn measure(arguments: &Arguments) -> Outcome<()> {
         cold: stage.cold,
         growth,
         core,
+        meter,
     };
     let report = report::make(&facts, &samples)?;
     println!("{}", report.text);
