@@ -3,19 +3,24 @@
 
 use std::sync::{Mutex, PoisonError};
 
-use futures_util::future::join;
+use futures_util::future::join3;
 
 use crate::account::limiter;
 use crate::account::{Filed, Row, roll, roll_up};
+use crate::digest;
 use crate::gateway::Gateway;
 use crate::limits;
+use crate::model::TenantId;
 use crate::ports::{Book, Entry, Ledger, Level, Platform, PortError, Store};
 use crate::registry::NameEntry;
+use crate::route::News;
 
 /// One piece of such work.
 pub enum Deferred {
     /// The ledger's row of an attempt.
     Row(Box<Row>),
+    /// What other isolates should know of a tenant's targets.
+    News(TenantId, Box<News>),
     /// Tokens are owed to the buckets of rate limits.
     Tokens,
 }
@@ -65,15 +70,22 @@ impl Gateway {
     /// then is kept for the next time. Whether nothing is left.
     pub async fn carry_out<P: Platform>(&self, platform: &P, work: Vec<Deferred>, patience_ms: u64) -> bool {
         let mut rows = self.backlog.take();
+        let mut news = Vec::new();
         for work in work {
             match work {
                 Deferred::Row(row) => rows.push(row.file()),
+                Deferred::News(tenant, told) => news.push((tenant, told)),
                 // What is owed is known already.
                 Deferred::Tokens => {}
             }
         }
         let until = platform.now_ms().saturating_add(patience_ms);
-        let (written, paid) = join(self.write(platform, rows, until), self.pay(platform, until)).await;
+        let telling = async {
+            for (tenant, told) in news {
+                digest::tell(self, platform, tenant, *told).await;
+            }
+        };
+        let (written, paid, ()) = join3(self.write(platform, rows, until), self.pay(platform, until), telling).await;
         written && paid
     }
 

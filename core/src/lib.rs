@@ -7,6 +7,8 @@ mod account;
 mod api;
 mod attempt;
 mod auth;
+#[cfg(any(test, feature = "test-support"))]
+pub mod balance;
 pub mod body;
 mod cache;
 mod chat;
@@ -15,6 +17,7 @@ mod credentials;
 mod deferred;
 mod deployment;
 mod dialect;
+mod digest;
 pub mod egress;
 mod embed;
 mod error;

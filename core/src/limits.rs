@@ -147,6 +147,20 @@ pub const ATTEMPTS_OF_REPEAT: u32 = 2;
 pub const LONGEST_WAIT_MS: u64 = 60_000;
 /// Targets, and aliases, whose state an isolate remembers.
 pub const BOARD_TARGETS: usize = 4_000;
+/// Targets of one tenant that isolates tell each other of.
+pub const DIGEST_TARGETS: usize = 200;
+/// About so many reports of a target's outcomes are made in half a minute.
+pub const DIGEST_REPORTS: f64 = 30.0;
+/// Tries of telling the others, when several tell at once.
+pub const DIGEST_TRIES: u32 = 3;
+/// Longest time for telling the others, in milliseconds.
+pub const DIGEST_TELL_MS: u64 = 1_000;
+/// How long what was told is kept, in milliseconds.
+pub const DIGEST_KEPT_MS: u64 = 60 * 60_000;
+/// Longest time that a first call waits for what others told, in milliseconds.
+pub const DIGEST_WAIT_MS: u64 = 100;
+/// How often an isolate reads what others tell of a tenant's targets, in milliseconds.
+pub const DIGEST_READ_MS: u64 = 5_000;
 /// Largest weight of an enabled model.
 pub const WEIGHT: u64 = 1_000;
 /// Largest number of a priority.

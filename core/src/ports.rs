@@ -169,6 +169,28 @@ pub trait Store {
     /// All registry entries, every page followed.
     async fn names(&self) -> Result<Vec<(String, Bytes)>, PortError>;
 
+    /// Whether isolates tell each other of targets through this store. The other two are called only then.
+    fn shares(&self) -> bool {
+        false
+    }
+    /// What they told of a tenant's targets. May be a few seconds old, or lost.
+    async fn digest(&self, tenant: TenantId) -> Result<Option<Bytes>, PortError> {
+        let _ = tenant;
+        Ok(None)
+    }
+    /// Replaces it if it still is `expected`, byte for byte (`None`: absent); it may be dropped from `ends` on, in seconds
+    /// since the epoch. Whether it was done. Whoever reads nothing or something else afterwards loses a hint, no more.
+    async fn swap_digest(
+        &self,
+        tenant: TenantId,
+        expected: Option<Bytes>,
+        record: Bytes,
+        ends: u64,
+    ) -> Result<bool, PortError> {
+        let _ = (tenant, expected, record, ends);
+        Ok(false)
+    }
+
     /// A cheap call that shows that the store answers, for `/readyz`.
     async fn ping(&self) -> Result<(), PortError>;
 }

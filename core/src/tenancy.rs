@@ -2,11 +2,12 @@
 
 use std::sync::Arc;
 
-use futures_util::future::{Either, select};
+use futures_util::future::{Either, join, select};
 use http::HeaderMap;
 
 use crate::auth::Bearer;
 use crate::config::Config;
+use crate::digest;
 use crate::error::{ErrorCode, Failure, Outcome};
 use crate::exchange::Exchange;
 use crate::gateway::Gateway;
@@ -205,7 +206,9 @@ async fn recall<P: Platform>(
             return Ok(Recalled::cached(&known.config, key.clone(), false));
         }
     }
-    let error = match load(gateway, exchange, tenant, hash).await {
+    // On the way to the store anyhow.
+    let hear = digest::hear_soon(gateway, exchange.platform(), tenant);
+    let error = match join(load(gateway, exchange, tenant, hash), hear).await.0 {
         Ok(found) if !found.stale => {
             return Ok(Recalled { config: found.config, key: found.key, confirm: false, fresh: true });
         }
@@ -326,7 +329,7 @@ fn copy_only() -> PortError {
     PortError::new("store.load", crate::ports::Fault::Unavailable, "copy_only")
 }
 
-/// Runs `work`; meanwhile confirms the caller's configuration if it is getting old. The work's end is the end.
+/// Runs `work`; meanwhile confirms the caller's configuration if it is getting old, and reads what other isolates tell. The work's end is the end.
 pub(crate) async fn beside<P: Platform, T>(
     gateway: &Gateway,
     exchange: &Exchange<P>,
@@ -334,11 +337,18 @@ pub(crate) async fn beside<P: Platform, T>(
     work: impl Future<Output = T>,
 ) -> T {
     let work = std::pin::pin!(work);
-    if !caller.confirm {
+    if !caller.confirm && !digest::due(gateway, exchange.platform(), caller.tenant) {
         return work.await;
     }
-    let confirm = std::pin::pin!(load(gateway, exchange, caller.tenant, caller.hash));
-    match select(work, confirm).await {
+    let more = std::pin::pin!(async {
+        let hear = digest::hear(gateway, exchange.platform(), caller.tenant);
+        if caller.confirm {
+            let _ = join(load(gateway, exchange, caller.tenant, caller.hash), hear).await;
+        } else {
+            hear.await;
+        }
+    });
+    match select(work, more).await {
         Either::Left((done, _)) => done,
         Either::Right((_, work)) => work.await,
     }

@@ -2,7 +2,7 @@
 // is lost. infra/serve-worker.mjs --faults makes this the main module; the bundle is the one that is deployed.
 //
 //   PUT /__faults          {"putDelayMs": 0, "putFailures": 0} for KV; for objects {"object": "unreachable" | "overloaded" |
-//                          "retryable", "times": 1, "verb": number in src/wire.rs, "done": true (only the answer is lost)}
+//                          "retryable" | "silent", "times": 1, "verb": number in src/wire.rs, "done": true (only the answer is lost)}
 //   GET /__faults          what is set, and counts
 //   GET /__faults/copy/ID  the published copy of a tenant: {"sequence", "version", "head", "keys", "secrets"}, or 404
 //   PUT /__faults/sweep    runs the schedule
@@ -13,7 +13,7 @@
 import worker, * as built from './main.js';
 
 let faults = null;
-const counts = { puts: 0, asks: 0 };
+const counts = { puts: 0, asks: 0, verbs: {} };
 
 export default {
   async fetch(request, env, context) {
@@ -36,6 +36,12 @@ export class RegistryObject {
 export class TenantObject {
   constructor(state, env) {
     return new built.TenantObject(state, around(env));
+  }
+}
+
+export class DigestObject {
+  constructor(state, env) {
+    return new built.DigestObject(state, around(env));
   }
 }
 
@@ -79,7 +85,7 @@ function trap(name) {
 
 function around(env) {
   const stored = (faults?.stored ?? []).map((name) => [name, secretOf(env[name])]);
-  return { ...env, ...Object.fromEntries(stored), CONFIG: slowNamespace(env.CONFIG), TENANT: brokenObjects(env.TENANT), USAGE: brokenObjects(env.USAGE), LIMITS: brokenObjects(env.LIMITS) };
+  return { ...env, ...Object.fromEntries(stored), CONFIG: slowNamespace(env.CONFIG), TENANT: brokenObjects(env.TENANT), USAGE: brokenObjects(env.USAGE), LIMITS: brokenObjects(env.LIMITS), DIGEST: brokenObjects(env.DIGEST) };
 }
 
 function secretOf(value) {
@@ -118,9 +124,11 @@ function brokenObjects(namespace) {
     get: (id) => ({
       async fetch(url, init) {
         counts.asks += 1;
+        counts.verbs[init.body[4]] = (counts.verbs[init.body[4]] ?? 0) + 1;
         const meant = faults?.verb === undefined || faults.verb === init.body[4];
         if (faults?.object && meant && (faults.times ?? Infinity) > 0) {
           if (faults.times) faults.times -= 1;
+          if (faults.object === 'silent') return new Promise((resolve) => setTimeout(resolve, 60_000));
           // The object does what it was asked, and the answer is lost.
           if (faults.done) await namespace.get(id).fetch(url, init);
           throw Object.assign(new Error('Durable Object failed'), { [faults.object]: true });

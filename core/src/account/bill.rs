@@ -11,7 +11,7 @@ use crate::deferred::Deferred;
 use crate::error::ErrorCode;
 use crate::line::{JsonLine, level_name};
 use crate::model::{KeyRecord, TenantId};
-use crate::ports::{Level, Platform};
+use crate::ports::{Level, Platform, Store};
 use crate::provider::Endpoint;
 use crate::route::{Class, Seen, Ticket, Turn};
 
@@ -143,7 +143,10 @@ impl<P: Platform> Bill<P> {
         }
         let Closing { class, wait_ms, usage, estimated, .. } = self.so_far;
         let cached = usage.and_then(|usage| usage.cache_read_tokens).is_some_and(|tokens| tokens > 0);
-        let turn = ticket.end(Seen { class, wait_ms, cached }, now);
+        let (turn, news) = ticket.end(Seen { class, wait_ms, cached }, now);
+        if let Some(news) = news.filter(|_| self.platform.store().shares()) {
+            self.platform.defer(Deferred::News(facts.tenant, Box::new(news)));
+        }
         if let Some(turn) = turn {
             tell(&self.platform, &facts, turn);
         }

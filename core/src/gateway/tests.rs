@@ -6,6 +6,7 @@ mod admin;
 mod balancers;
 mod bounds;
 mod cuts;
+mod digest;
 mod failover;
 mod faults;
 mod golden;

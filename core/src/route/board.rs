@@ -8,13 +8,18 @@ use super::breaker::{Turn, spread};
 use super::budget::{AGAIN, Budget, ELSEWHERE};
 use super::health::{Fit, Health};
 use super::pick::{self, Choice};
-use super::{Algorithm, AliasId, Class, Entropy, Next, Pick, Plan, Reason, Size, Stop, TargetId};
+use super::{
+    Algorithm, AliasId, Candidate, Class, Digest, Entropy, News, Next, Pick, Plan, Reason, Size, Stop, TargetId,
+};
 use crate::limits;
+use crate::model::TenantId;
 
 /// Longest wait for a target that wants to be left alone, in milliseconds.
 const WAIT_MS: u64 = 2_000;
 /// First wait before the same target again, in milliseconds; doubled with each further call.
 const AGAIN_MS: u64 = 200;
+/// Repeats as a share of requests where nobody can count them.
+const REPEATS: f64 = 0.1;
 /// Of a priority with so many targets, at most half are ejected.
 const MANY: usize = 4;
 
@@ -26,8 +31,12 @@ pub(crate) struct Board(Mutex<State>);
 struct State {
     targets: HashMap<TargetId, Health>,
     budgets: HashMap<AliasId, Budget>,
+    /// When each tenant's digest was read, in milliseconds since the epoch.
+    heard: HashMap<TenantId, u64>,
     /// The isolate's own order among equals, so that rotations of many isolates do not all begin at the same target.
     seed: Option<u64>,
+    /// What stands for a target that was never met.
+    unknown: Health,
 }
 
 /// How a call went, for the board.
@@ -53,6 +62,7 @@ pub(crate) struct Ticket {
     began_ms: u64,
     content_ms: Option<u64>,
     open: bool,
+    alone: bool,
     seed: u64,
 }
 
@@ -70,9 +80,10 @@ pub(crate) struct Standing {
 }
 
 /// How a target of a plan stands now.
-struct Place {
+struct Place<'a> {
     at: usize,
-    priority: u32,
+    candidate: &'a Candidate,
+    health: &'a Health,
     fit: Fit,
 }
 
@@ -98,7 +109,8 @@ impl Board {
             _ => Some(ELSEWHERE),
         };
         if let Some(price) = price
-            && !state.budgets.entry(plan.alias).or_default().take(price, now_ms)
+            && !(state.budgets.entry(plan.alias).or_default().take(price, now_ms)
+                && (!plan.alone || state.may_repeat(plan, pick.at, now_ms, entropy)))
         {
             return Next::Stop(Stop::Last);
         }
@@ -135,16 +147,47 @@ impl Board {
             began_ms: now_ms,
             content_ms: None,
             open: true,
+            // Of an only target nobody needs to know how quick it is.
+            alone: plan.alone && plan.candidates.len() > 1,
             seed,
+        }
+    }
+
+    /// Whether a tenant's digest was not read for a while.
+    pub(crate) fn is_old(&self, tenant: TenantId, now_ms: u64) -> bool {
+        self.lock().heard.get(&tenant).is_none_or(|at| now_ms.saturating_sub(*at) >= limits::DIGEST_READ_MS)
+    }
+
+    /// A tenant's digest is being read.
+    pub(crate) fn heard(&self, tenant: TenantId, now_ms: u64) {
+        let mut state = self.lock();
+        if state.heard.len() >= limits::CACHED_TENANTS && !state.heard.contains_key(&tenant) {
+            state.heard.clear();
+        }
+        state.heard.insert(tenant, now_ms);
+    }
+
+    /// Takes what other isolates told. `alone`: this process sees one request at a time.
+    pub(crate) fn learn(&self, digest: &Digest, alone: bool, now_ms: u64) {
+        let mut state = self.lock();
+        for (id, fact) in digest.facts() {
+            if !state.targets.contains_key(&id) {
+                make_room(&mut state.targets, limits::BOARD_TARGETS, |health| (health.in_flight > 0, health.used_ms));
+                let mut health = Health::default();
+                health.used_ms = now_ms;
+                state.targets.insert(id, health);
+            }
+            if let Some(health) = state.targets.get_mut(&id) {
+                health.learn(fact, alone, now_ms);
+            }
         }
     }
 
     /// How the candidates of a plan stand.
     pub(crate) fn standings(&self, plan: &Plan, now_ms: u64) -> Vec<Standing> {
         let state = self.lock();
-        let unknown = Health::default();
-        let standing = |candidate: &super::Candidate| {
-            let health = state.targets.get(&candidate.id).unwrap_or(&unknown);
+        let standing = |candidate: &Candidate| {
+            let health = state.health(candidate);
             let why = health.why(now_ms);
             #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a positive time")]
             let expected_ms = health.seen(plan).map(|ms| ms as u64);
@@ -160,16 +203,24 @@ impl Board {
 }
 
 impl State {
-    /// Makes the candidates known. Who joins others is not given its whole share at once.
+    fn health(&self, candidate: &Candidate) -> &Health {
+        self.targets.get(&candidate.id).unwrap_or(&self.unknown)
+    }
+
+    /// Makes the candidates known. Who joins an alias that was called before is not given its whole share at once; who is
+    /// met with the alias may have been there for long, whatever else is known from other aliases and isolates.
     fn meet(&mut self, plan: &Plan, now_ms: u64) {
-        let some_known = plan.candidates.iter().any(|candidate| self.targets.contains_key(&candidate.id));
+        let mut unknown = Vec::new();
         for candidate in &plan.candidates {
-            if let Some(health) = self.targets.get_mut(&candidate.id) {
-                health.used_ms = now_ms;
-                continue;
+            match self.targets.get_mut(&candidate.id) {
+                Some(health) => health.used_ms = now_ms,
+                None => unknown.push(candidate),
             }
+        }
+        let joins = self.budgets.contains_key(&plan.alias);
+        for candidate in unknown {
             make_room(&mut self.targets, limits::BOARD_TARGETS, |health| (health.in_flight > 0, health.used_ms));
-            let mut health = if some_known { Health::joining(now_ms) } else { Health::default() };
+            let mut health = if joins { Health::joining(now_ms) } else { Health::default() };
             health.used_ms = now_ms;
             self.targets.insert(candidate.id, health);
         }
@@ -179,59 +230,32 @@ impl State {
     }
 
     /// The targets that were not tried and can take the request, and how they stand.
-    fn open(&self, plan: &Plan, now_ms: u64) -> Vec<Place> {
-        let place = |(at, candidate): (usize, &super::Candidate)| {
-            (candidate.out.is_none() && !plan.tried.contains(&at)).then(|| Place {
-                at,
-                priority: candidate.priority,
-                fit: self.targets.get(&candidate.id).map_or(Fit::Yes, |health| health.fit(now_ms)),
-            })
-        };
-        let mut places: Vec<Place> = plan.candidates.iter().enumerate().filter_map(place).collect();
-        self.spare_half(plan, &mut places);
-        places
-    }
-
-    /// Of a priority with many targets at most half are ejected: those that come back soonest are called all the same.
-    fn spare_half(&self, plan: &Plan, places: &mut [Place]) {
-        let size = |priority: u32| plan.candidates.iter().filter(|c| c.out.is_none() && c.priority == priority).count();
-        let ejected = |place: &Place| matches!(place.fit, Fit::Faulty(_, "ejected"));
-        let mut priorities: Vec<u32> =
-            places.iter().filter(|place| ejected(place)).map(|place| place.priority).collect();
-        priorities.sort_unstable();
-        priorities.dedup();
-        for priority in priorities {
-            let members = size(priority);
-            if members < MANY {
-                continue;
-            }
-            let mut out: Vec<&mut Place> =
-                places.iter_mut().filter(|place| place.priority == priority && ejected(place)).collect();
-            out.sort_by_key(|place| match place.fit {
-                Fit::Faulty(left, _) => left,
-                _ => 0,
-            });
-            let spared = out.len().saturating_sub(members / 2);
-            for place in out.into_iter().take(spared) {
-                place.fit = Fit::Yes;
+    fn open<'a>(&'a self, plan: &'a Plan, now_ms: u64) -> Vec<Place<'a>> {
+        let mut places = Vec::with_capacity(plan.candidates.len());
+        for (at, candidate) in plan.candidates.iter().enumerate() {
+            if usable(candidate) && !plan.tried.contains(&at) {
+                let health = self.health(candidate);
+                places.push(Place { at, candidate, health, fit: health.fit(now_ms) });
             }
         }
+        spare_half(plan, &mut places);
+        places
     }
 
     fn decide(&self, plan: &Plan, now_ms: u64, entropy: &mut Entropy) -> Next {
         if plan.last.is_some_and(|class| !class.elsewhere()) || plan.tried.len() >= plan.most as usize {
             return Next::Stop(Stop::Last);
         }
-        let places = self.open(plan, now_ms);
-        let first = places.iter().filter(|place| place.fit == Fit::Yes).map(|place| place.priority).min();
+        let mut places = self.open(plan, now_ms);
+        take_turns_at_probing(&mut places, now_ms, entropy);
+        let first = places.iter().filter(|place| place.fit == Fit::Yes).map(|place| place.candidate.priority).min();
         if let Some(priority) = first {
-            let unknown = Health::default();
-            let choice = |at: usize| {
-                let candidate = plan.candidates.get(at)?;
-                Some(Choice { at, candidate, health: self.targets.get(&candidate.id).unwrap_or(&unknown) })
-            };
-            let fit = |place: &&Place| place.fit == Fit::Yes && place.priority == priority;
-            let choices: Vec<_> = places.iter().filter(fit).filter_map(|place| choice(place.at)).collect();
+            let mut choices = Vec::with_capacity(places.len());
+            for &Place { at, candidate, health, fit } in &places {
+                if fit == Fit::Yes && candidate.priority == priority {
+                    choices.push(Choice { at, candidate, health });
+                }
+            }
             let retry = !plan.tried.is_empty();
             let alone = choices.len() == 1;
             let picked = if alone && plan.algorithm != Algorithm::RoundRobin {
@@ -249,9 +273,17 @@ impl State {
         self.last_resort(plan, &places, now_ms, entropy)
     }
 
+    /// Whether those who are alone with their requests may go on to a target: the more it fails others, the fewer do.
+    fn may_repeat(&self, plan: &Plan, at: usize, now_ms: u64, entropy: &mut Entropy) -> bool {
+        let target = plan.candidates.get(at);
+        let (all, failed) = target.map_or((0.0, 0.0), |target| self.health(target).shared_window(now_ms));
+        let share = failed / (all + 3.0);
+        entropy.unit() * share < REPEATS + REPEATS * share
+    }
+
     /// No target can be called as it should: one that is out for its faults is tried all the same, one that wants to be
     /// left alone is waited for, or the only one is asked again.
-    fn last_resort(&self, plan: &Plan, places: &[Place], now_ms: u64, entropy: &mut Entropy) -> Next {
+    fn last_resort(&self, plan: &Plan, places: &[Place<'_>], now_ms: u64, entropy: &mut Entropy) -> Next {
         let patience = WAIT_MS.min(plan.deadline_ms.saturating_sub(now_ms) / 4);
         let faulty = places.iter().filter_map(|place| match place.fit {
             Fit::Faulty(left, _) => Some((left, place.at)),
@@ -319,7 +351,42 @@ impl State {
     }
 }
 
-fn usable(candidate: &super::Candidate) -> bool {
+/// Of a priority with many targets at most half are ejected: those that come back soonest are called all the same.
+fn spare_half(plan: &Plan, places: &mut [Place<'_>]) {
+    let ejected = |place: &Place<'_>| matches!(place.fit, Fit::Faulty(_, "ejected"));
+    let mut priorities: Vec<u32> =
+        places.iter().filter(|place| ejected(place)).map(|place| place.candidate.priority).collect();
+    priorities.sort_unstable();
+    priorities.dedup();
+    for priority in priorities {
+        let members = plan.candidates.iter().filter(|known| usable(known) && known.priority == priority).count();
+        if members < MANY {
+            continue;
+        }
+        let of_it = |place: &&mut Place<'_>| place.candidate.priority == priority && ejected(place);
+        let mut out: Vec<&mut Place<'_>> = places.iter_mut().filter(of_it).collect();
+        out.sort_by_key(|place| match place.fit {
+            Fit::Faulty(left, _) => left,
+            _ => 0,
+        });
+        let spared = out.len().saturating_sub(members / 2);
+        for place in out.into_iter().take(spared) {
+            place.fit = Fit::Yes;
+        }
+    }
+}
+
+/// Of many isolates that could probe a target at once only some do.
+fn take_turns_at_probing(places: &mut [Place<'_>], now_ms: u64, entropy: &mut Entropy) {
+    for place in places.iter_mut().filter(|place| place.fit == Fit::Yes) {
+        let probers = place.health.probers(now_ms);
+        if probers > 1 && entropy.unit() * f64::from(probers) >= 1.0 {
+            place.fit = Fit::Faulty(0, "ejected");
+        }
+    }
+}
+
+fn usable(candidate: &Candidate) -> bool {
     candidate.out.is_none()
 }
 
@@ -339,14 +406,18 @@ impl Ticket {
         }
     }
 
-    /// The call is over. What changed in how the target is treated, for the log.
-    pub(crate) fn end(mut self, seen: Seen, now_ms: u64) -> Option<Turn> {
+    /// The call is over. What changed in how the target is treated, for the log; and what others should know.
+    pub(crate) fn end(mut self, seen: Seen, now_ms: u64) -> (Option<Turn>, Option<News>) {
         self.open = false;
         if !seen.cached && seen.class == Class::Success {
             self.sample();
         }
         let mut entropy = Entropy::new(self.seed);
-        self.board.lock().targets.get_mut(&self.target)?.end(seen, now_ms, &mut entropy)
+        let mut state = self.board.lock();
+        let Some(health) = state.targets.get_mut(&self.target) else { return (None, None) };
+        let turn = health.end(seen, now_ms, &mut entropy);
+        let report = health.tell(self.alone, now_ms, &mut entropy);
+        (turn, report.map(|report| News([(self.target, report)].into())))
     }
 }
 

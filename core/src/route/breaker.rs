@@ -12,15 +12,15 @@ const BUCKET_MS: u64 = 3_000;
 /// Failures in a row that open it.
 const CONSECUTIVE: u32 = 5;
 /// Outcomes in the window before their share counts.
-const ENOUGH: f64 = 5.0;
+pub(super) const ENOUGH: f64 = 5.0;
 /// Share of failures that opens it.
-const SHARE: f64 = 0.5;
+pub(super) const SHARE: f64 = 0.5;
 /// First ejection, in milliseconds; doubled with each further one.
-const EJECT_MS: u64 = 10_000;
+pub(super) const EJECT_MS: u64 = 10_000;
 /// Longest ejection, in milliseconds.
-const EJECT_MOST_MS: u64 = 300_000;
+pub(super) const EJECT_MOST_MS: u64 = 300_000;
 /// After so long without an ejection the next one is a first one again, in milliseconds.
-const FORGIVE_MS: u64 = 600_000;
+pub(super) const FORGIVE_MS: u64 = 600_000;
 /// A probe that has not come back after so long has lost its place, in milliseconds.
 const PROBE_MS: u64 = 10_000;
 
@@ -61,6 +61,8 @@ pub(super) struct Breaker {
     /// Ejections in a row.
     ejections: u32,
     ejected_ms: u64,
+    /// When it was found well again.
+    closed_ms: u64,
     /// When the probe that is out has lost its place.
     probe_until_ms: u64,
 }
@@ -107,8 +109,7 @@ impl Breaker {
             if !was_open {
                 return None;
             }
-            self.open_until_ms = 0;
-            self.buckets = Default::default();
+            self.close(now_ms);
             return Some(Turn::Restored);
         }
         self.in_a_row += u32::from(failure >= 1.0);
@@ -117,6 +118,30 @@ impl Breaker {
             return Some(self.eject(now_ms, entropy));
         }
         None
+    }
+
+    /// Another isolate ejected the target until `until_ms`, or found it well (0).
+    pub(super) fn learn(&mut self, at_ms: u64, until_ms: u64, now_ms: u64) -> Option<Turn> {
+        if until_ms > now_ms && until_ms > self.open_until_ms && at_ms > self.closed_ms {
+            let was_open = self.open_until_ms > now_ms;
+            self.ejected_ms = self.ejected_ms.max(at_ms);
+            self.probe_until_ms = 0;
+            self.open_until_ms = until_ms.min(now_ms + EJECT_MOST_MS * 6 / 5);
+            if !was_open {
+                return Some(Turn::Ejected(self.open_until_ms - now_ms));
+            }
+        } else if until_ms == 0 && self.open_until_ms != 0 && at_ms > self.ejected_ms {
+            self.close(at_ms);
+            return Some(Turn::Restored);
+        }
+        None
+    }
+
+    fn close(&mut self, now_ms: u64) {
+        self.open_until_ms = 0;
+        self.closed_ms = now_ms;
+        self.in_a_row = 0;
+        self.buckets = Default::default();
     }
 
     fn eject(&mut self, now_ms: u64, entropy: &mut Entropy) -> Turn {

@@ -7,7 +7,7 @@ const TAU_MS: f64 = 30_000.0;
 const CLAMP: f64 = 3.0;
 
 /// The average of one target for requests of one size.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(super) struct Ewma {
     value: f64,
     at_ms: u64,
@@ -26,6 +26,16 @@ impl Ewma {
             self.value * keep + ms * (1.0 - keep)
         };
         self.at_ms = now_ms;
+    }
+
+    /// As it was at some time.
+    pub(super) fn of(value: f64, at_ms: u64) -> Self {
+        Self { value, at_ms }
+    }
+
+    /// When it was sampled last, in milliseconds since the epoch.
+    pub(super) fn at_ms(&self) -> u64 {
+        self.at_ms
     }
 
     /// Whether there was any sample.

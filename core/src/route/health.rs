@@ -1,11 +1,13 @@
 //! What is known of one target.
 
 use super::breaker::{Breaker, Gate, Turn, spread};
+use super::digest::{Fact, Open, Report};
 use super::ewma::Ewma;
 use super::{Class, Entropy, Plan, Seen, Size};
+use crate::limits;
 
 /// Kinds of requests whose times are kept apart: four sizes, streamed and whole.
-const KINDS: usize = 8;
+pub(super) const KINDS: usize = 8;
 /// A target that is new, or back, comes to its full weight within this time, in milliseconds.
 const RAMP_MS: u64 = 30_000;
 /// The share of its weight that it begins with.
@@ -18,6 +20,8 @@ const QUOTA_MS: u64 = 15 * 60_000;
 const LIMIT_MS: u64 = 5_000;
 /// Longest wait of that kind, in milliseconds.
 const LIMIT_MOST_MS: u64 = 60_000;
+/// Of so many requests about one probes a target that the isolate was only told of.
+const HEARERS: u32 = 64;
 /// Shortest and longest wait that a provider's word is taken for, in milliseconds.
 const STATED_MS: (u64, u64) = (250, 15 * 60_000);
 
@@ -32,6 +36,22 @@ pub(super) enum Cool {
     Credential,
     /// It does not know the model.
     NotFound,
+}
+
+impl Cool {
+    /// As it is written in records.
+    pub(super) const fn number(self) -> u64 {
+        match self {
+            Self::Limited => 1,
+            Self::Overloaded => 2,
+            Self::Credential => 3,
+            Self::NotFound => 4,
+        }
+    }
+
+    pub(super) fn of(number: u64) -> Option<Self> {
+        [Self::Limited, Self::Overloaded, Self::Credential, Self::NotFound].into_iter().find(|c| c.number() == number)
+    }
 }
 
 /// Whether a target can be called now.
@@ -62,6 +82,12 @@ pub(super) struct Health {
     minute: (u64, u32),
     /// The running number of smooth weighted rotation.
     pub(super) turn: f64,
+    /// What others have to be told.
+    report: Report,
+    /// What others have seen: outcomes, failures, and when that was, in milliseconds since the epoch.
+    shared: (f64, f64, u64),
+    /// How many would probe it at once.
+    holders: u32,
 }
 
 fn kind(size: Size, stream: bool) -> usize {
@@ -75,7 +101,7 @@ fn kind(size: Size, stream: bool) -> usize {
 }
 
 impl Health {
-    /// A target that joins others that are known already: it is not given its whole share at once.
+    /// A target that joins an alias that was called before: it is not given its whole share at once.
     pub(super) fn joining(now_ms: u64) -> Self {
         Self { ramp_ms: now_ms, ..Self::default() }
     }
@@ -134,8 +160,12 @@ impl Health {
 
     /// The first content came after so many milliseconds.
     pub(super) fn content(&mut self, size: Size, stream: bool, ms: u64, now_ms: u64) {
-        if let Some(pace) = self.pace.get_mut(kind(size, stream)) {
+        let kind = kind(size, stream);
+        if let Some(pace) = self.pace.get_mut(kind) {
             pace.sample(ms as f64, now_ms);
+        }
+        if let Some(pace) = self.report.paces.get_mut(kind) {
+            *pace = pace.max(ms as f64);
         }
     }
 
@@ -167,6 +197,15 @@ impl Health {
         if turn == Some(Turn::Restored) {
             self.ramp_ms = now_ms;
         }
+        if let Some(failure) = seen.class.failure() {
+            self.report.all += 1.0;
+            self.report.failed += failure;
+        }
+        if let Some(turn) = turn {
+            let until_ms = if let Turn::Ejected(ms) = turn { now_ms + ms } else { 0 };
+            self.holders = 1;
+            self.report.open = Some(Open { at_ms: now_ms, until_ms, holders: 1, count: 0 });
+        }
         let stated = seen.wait_ms.map(|ms| ms.clamp(STATED_MS.0, STATED_MS.1));
         // A little more, so that isolates do not return together.
         let stated = stated.map(|ms| ms + spread(ms / 20, 1.0, entropy));
@@ -185,6 +224,7 @@ impl Health {
             // A shorter wait does not undo a longer one.
             if self.cool.is_none_or(|(_, known)| known < until) {
                 self.cool = Some((cool, until));
+                self.report.cool = self.cool;
             }
         } else if seen.class == Class::Success {
             self.limits = 0;
@@ -198,5 +238,70 @@ impl Health {
         let ms = LIMIT_MS.saturating_mul(1 << self.limits.min(5)).min(LIMIT_MOST_MS);
         self.limits += 1;
         spread(ms, 0.2, entropy).min(LIMIT_MOST_MS)
+    }
+
+    /// Takes what is to be told. What happened is told by those who are `alone` with their requests: one of so many reports
+    /// that about as many as `limits::DIGEST_REPORTS` are made in half a minute, and it counts for the others.
+    pub(super) fn tell(&mut self, alone: bool, now_ms: u64, entropy: &mut Entropy) -> Option<Report> {
+        let mut report = std::mem::take(&mut self.report);
+        let times = (self.shared_window(now_ms).0 / limits::DIGEST_REPORTS).max(1.0);
+        if alone && entropy.unit() * times < 1.0 {
+            report.all *= times;
+            report.failed *= times;
+            // The breaker is the record's.
+            report.open = None;
+        } else {
+            report.all = 0.0;
+            report.open = report.open.filter(|_| !alone);
+        }
+        (!report.is_empty()).then_some(report)
+    }
+
+    /// Takes what others have seen.
+    pub(super) fn learn(&mut self, fact: &Fact, alone: bool, now_ms: u64) {
+        if let Some((cool, until)) = fact.cool
+            && until > now_ms
+            && until <= now_ms + STATED_MS.1 * 11 / 10
+            && self.cool.is_none_or(|(_, known)| known < until)
+        {
+            self.cool = Some((cool, until));
+        }
+        if let Some(open) = fact.open {
+            self.holders = self.holders.max(open.holders);
+            match self.breaker.learn(open.at_ms, open.until_ms, now_ms) {
+                Some(Turn::Restored) => {
+                    self.ramp_ms = now_ms;
+                    self.holders = 0;
+                }
+                // Nobody counts who has heard of it.
+                Some(Turn::Ejected(_)) => self.holders = if alone { open.holders } else { HEARERS.max(open.holders) },
+                None => {}
+            }
+        }
+        if alone {
+            self.shared = (fact.all, fact.failed, fact.at_ms);
+            for (known, told) in self.pace.iter_mut().zip(fact.pace) {
+                if told.at_ms() > known.at_ms() {
+                    *known = told;
+                }
+            }
+        }
+    }
+
+    /// Outcomes and failures that others have seen, as they count now.
+    pub(super) fn shared_window(&self, now_ms: u64) -> (f64, f64) {
+        let (all, failed, at_ms) = self.shared;
+        Fact { all, failed, at_ms, ..Fact::default() }.window(now_ms)
+    }
+
+    /// The share of failures among recent calls, as far as it is known.
+    pub(super) fn error_rate(&self, now_ms: u64) -> f64 {
+        let (all, failed) = self.shared_window(now_ms);
+        self.breaker.error_rate(now_ms).max(failed / (all + 3.0))
+    }
+
+    /// How many would probe it now; 0 if it is not to be probed.
+    pub(super) fn probers(&self, now_ms: u64) -> u32 {
+        if self.breaker.gate(now_ms) == Gate::Probe { self.holders.max(1) } else { 0 }
     }
 }

@@ -9,6 +9,8 @@ const BAND: f64 = 1.5;
 const EXPLORE: f64 = 0.02;
 /// How much of its fair share of calls under way a target takes for the sake of affinity.
 const BOUND: f64 = 1.25;
+/// So many calls under way are no reason to give affinity up: among so few, a fair share is chance.
+const ROOM: f64 = 4.0;
 /// How much a share of failures adds to what a call at a target costs.
 const ERRORS: f64 = 10.0;
 
@@ -59,30 +61,35 @@ pub(super) fn pick(
             if entropy.unit() < EXPLORE {
                 return Some((one, Reason::Explore));
             }
-            let costs = costs(plan, choices, now_ms);
-            let (a, b) = (costs.get(one)?, costs.get(other)?);
-            Some(if *b < *a / BAND { (other, Reason::Latency) } else { (one, Reason::Weighted) })
+            if one == other {
+                return Some((one, Reason::Weighted));
+            }
+            let [a, b] = costs(plan, choices, [one, other], now_ms);
+            Some(if b < a / BAND { (other, Reason::Latency) } else { (one, Reason::Weighted) })
         }
     }
 }
 
-/// What a call at each target is expected to cost, in milliseconds of waiting.
-fn costs(plan: &Plan, choices: &[Choice<'_>], now_ms: u64) -> Vec<f64> {
+/// What a call at each of two targets is expected to cost, in milliseconds of waiting.
+fn costs(plan: &Plan, choices: &[Choice<'_>], two: [usize; 2], now_ms: u64) -> [f64; 2] {
     let usual = median(plan, choices);
     let mean = choices.iter().map(|choice| choice.candidate.weight).sum::<f64>() / choices.len().max(1) as f64;
     let cost = |choice: &Choice<'_>| {
         let load = f64::from(choice.health.in_flight) * mean / choice.candidate.weight;
-        let errors = 1.0 + ERRORS * choice.health.breaker.error_rate(now_ms);
+        let errors = 1.0 + ERRORS * choice.health.error_rate(now_ms);
         choice.health.expected(plan, usual, now_ms) * (1.0 + load) * errors
     };
-    choices.iter().map(cost).collect()
+    two.map(|at| choices.get(at).map_or(f64::INFINITY, cost))
 }
 
 /// The middle of what was seen at the targets; where a new one begins.
 pub(super) fn median(plan: &Plan, choices: &[Choice<'_>]) -> f64 {
     let mut seen: Vec<f64> = choices.iter().filter_map(|choice| choice.health.seen(plan)).collect();
-    seen.sort_by(f64::total_cmp);
-    seen.get(seen.len() / 2).copied().unwrap_or(1000.0)
+    if seen.is_empty() {
+        return 1000.0;
+    }
+    let middle = seen.len() / 2;
+    *seen.select_nth_unstable_by(middle, f64::total_cmp).1
 }
 
 /// A draw by weight.
@@ -136,17 +143,17 @@ fn least(choices: &[Choice<'_>], entropy: &mut Entropy) -> Option<usize> {
 fn at_home(key: u64, choices: &[Choice<'_>]) -> Option<usize> {
     let under_way: f64 = choices.iter().map(|choice| f64::from(choice.health.in_flight)).sum();
     let weights: f64 = choices.iter().map(|choice| choice.candidate.weight).sum();
-    let mut order: Vec<(f64, usize)> = choices
-        .iter()
-        .enumerate()
-        .map(|(at, choice)| (affinity::score(key, choice.candidate.id, choice.candidate.weight), at))
-        .collect();
-    order.sort_by(|a, b| b.0.total_cmp(&a.0));
-    let room = |at: usize| {
-        choices.get(at).is_some_and(|choice| {
-            let fair = (under_way + 1.0) * choice.candidate.weight / weights.max(f64::MIN_POSITIVE);
-            f64::from(choice.health.in_flight) < (BOUND * fair).ceil()
-        })
-    };
-    order.iter().find(|(_, at)| room(*at)).or(order.first()).map(|(_, at)| *at)
+    let (mut home, mut with_room) = (None, None);
+    for (at, choice) in choices.iter().enumerate() {
+        let score = affinity::score(key, choice.candidate.id, choice.candidate.weight);
+        let fair = (under_way + 1.0) * choice.candidate.weight / weights.max(f64::MIN_POSITIVE);
+        let beats = |known: Option<(f64, usize)>| known.is_none_or(|(best, _)| score > best);
+        if beats(home) {
+            home = Some((score, at));
+        }
+        if f64::from(choice.health.in_flight) < (BOUND * fair).ceil().max(ROOM) && beats(with_room) {
+            with_room = Some((score, at));
+        }
+    }
+    with_room.or(home).map(|(_, at)| at)
 }

@@ -89,6 +89,8 @@ pub(crate) struct Plan {
     pub size: Size,
     /// The answer is a stream.
     pub stream: bool,
+    /// The process has one request at a time.
+    pub alone: bool,
     /// Until when all must be over, in milliseconds since the epoch.
     pub deadline_ms: u64,
     /// Most calls in all.

@@ -15,6 +15,7 @@ use crate::ports::{Fault, HeadRecord, HeadState, Loaded, PortError, Store, Swap}
 pub struct MemoryStore {
     state: Mutex<State>,
     down: AtomicBool,
+    shares: AtomicBool,
     calls: AtomicU32,
     faults: Faults,
 }
@@ -38,12 +39,18 @@ struct State {
     keys: HashMap<TenantId, BTreeMap<[u8; 32], Bytes>>,
     secrets: HashMap<TenantId, BTreeMap<String, Bytes>>,
     names: BTreeMap<String, Bytes>,
+    digests: HashMap<TenantId, Bytes>,
 }
 
 impl MemoryStore {
     /// Makes every call fail, or work again.
     pub fn set_down(&self, down: bool) {
         self.down.store(down, Ordering::SeqCst);
+    }
+
+    /// From now on isolates tell each other of targets.
+    pub fn set_shares(&self) {
+        self.shares.store(true, Ordering::SeqCst);
     }
 
     /// Calls so far.
@@ -170,6 +177,27 @@ impl Store for MemoryStore {
     }
     async fn names(&self) -> Result<Vec<(String, Bytes)>, PortError> {
         Ok(self.open("store.names")?.names.iter().map(|(name, entry)| (name.clone(), entry.clone())).collect())
+    }
+
+    fn shares(&self) -> bool {
+        self.shares.load(Ordering::SeqCst)
+    }
+    async fn digest(&self, tenant: TenantId) -> Result<Option<Bytes>, PortError> {
+        Ok(self.open("store.digest")?.digests.get(&tenant).cloned())
+    }
+    async fn swap_digest(
+        &self,
+        tenant: TenantId,
+        expected: Option<Bytes>,
+        record: Bytes,
+        _: u64,
+    ) -> Result<bool, PortError> {
+        let mut state = self.open("store.swap_digest")?;
+        let same = state.digests.get(&tenant) == expected.as_ref();
+        if same {
+            state.digests.insert(tenant, record);
+        }
+        Ok(same)
     }
 
     async fn ping(&self) -> Result<(), PortError> {

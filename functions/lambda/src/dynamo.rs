@@ -5,6 +5,7 @@
 //! | `TENANT#<id>` | `HEAD` | `version` N, `data` B, `write` S |
 //! | `TENANT#<id>` | `KEY#<hash in hex>` | `data` B |
 //! | `TENANT#<id>` | `SECRET#<id>` | `data` B |
+//! | `TENANT#<id>` | `DIGEST` | `data` B, `ttl` N |
 //! | `TENANT#<id>` | `LIMITS` | `version` N, `data` B, `write` S |
 //! | `REGISTRY` | `NAME#<name>` | `data` B |
 //! | `USAGE#<id>#<day>#<book>` | place of a row | `data` B, `ttl` N |
@@ -220,6 +221,28 @@ impl Store for DynamoStore {
 
     async fn names(&self) -> Result<Vec<(String, Bytes)>, PortError> {
         self.list("store.names", item::REGISTRY, item::NAME).await
+    }
+
+    fn shares(&self) -> bool {
+        true
+    }
+
+    async fn digest(&self, tenant: TenantId) -> Result<Option<Bytes>, PortError> {
+        const OPERATION: &str = "store.digest";
+        let found = self.get(OPERATION, &Place::digest(tenant)).await?;
+        found.map(|item| item.data().ok_or_else(|| corrupt(OPERATION))).transpose()
+    }
+
+    async fn swap_digest(
+        &self,
+        tenant: TenantId,
+        expected: Option<Bytes>,
+        record: Bytes,
+        ends: u64,
+    ) -> Result<bool, PortError> {
+        let place = Place::digest(tenant);
+        let condition = expected.map_or(Condition::Absent, Condition::Data);
+        self.write_if("store.swap_digest", &place, &condition, Some(Item::ending(&place, &record, ends))).await
     }
 
     async fn ping(&self) -> Result<(), PortError> {

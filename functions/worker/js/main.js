@@ -2,7 +2,7 @@
 // every request a tenth of a JSON call's CPU; here it only starts the wasm module, and starts it anew after a trap.
 import Shim from './index.js';
 
-export { LimitsObject, RegistryObject, TenantObject, UsageObject } from './index.js';
+export { DigestObject, LimitsObject, RegistryObject, TenantObject, UsageObject } from './index.js';
 
 export default {
   fetch(request, env, context) {

@@ -1,4 +1,5 @@
-//! The [`Store`] port: one Durable Object per tenant, one for the names, and the published copy in KV for when a
+//! The [`Store`] port: one Durable Object per tenant, one for what isolates tell each other of its targets, one for the
+//! names, and the published copy in KV for when a
 //! tenant's object cannot be reached.
 
 mod buckets;
@@ -28,6 +29,7 @@ enum Object {
     Registry,
     Usage(Book),
     Limits(TenantId),
+    Digest(TenantId),
 }
 
 impl Objects {
@@ -64,6 +66,7 @@ impl Objects {
         let operation = match object {
             Object::Tenant(tenant) => host::ask(self.call.id(), "TENANT", &tenant.to_string(), message),
             Object::Limits(tenant) => host::ask(self.call.id(), "LIMITS", &tenant.to_string(), message),
+            Object::Digest(tenant) => host::ask(self.call.id(), "DIGEST", &tenant.to_string(), message),
             Object::Registry => host::ask(self.call.id(), "REGISTRY", "registry", message),
             Object::Usage(Book { tenant, number }) => {
                 host::ask(self.call.id(), "USAGE", &format!("{tenant}/{number}"), message)
@@ -192,6 +195,29 @@ impl Store for Objects {
         const NAME: &str = "store.names";
         let mut fields = self.ask(NAME, Object::Registry, Message::new(Verb::Names).into_bytes()).await?;
         named(&mut fields).ok_or_else(|| corrupt(NAME))
+    }
+
+    fn shares(&self) -> bool {
+        true
+    }
+
+    async fn digest(&self, tenant: TenantId) -> Result<Option<Bytes>, PortError> {
+        const NAME: &str = "store.digest";
+        let message = Message::new(Verb::Digest).into_bytes();
+        self.ask(NAME, Object::Digest(tenant), message).await?.next().ok_or_else(|| corrupt(NAME))
+    }
+
+    async fn swap_digest(
+        &self,
+        tenant: TenantId,
+        expected: Option<Bytes>,
+        record: Bytes,
+        ends: u64,
+    ) -> Result<bool, PortError> {
+        const NAME: &str = "store.swap_digest";
+        let message = Message::new(Verb::SwapDigest).bytes(expected.as_deref()).bytes(Some(&record)).number(Some(ends));
+        let mut fields = self.ask(NAME, Object::Digest(tenant), message.into_bytes()).await?;
+        fields.flag().ok_or_else(|| corrupt(NAME))
     }
 
     async fn ping(&self) -> Result<(), PortError> {

@@ -43,10 +43,14 @@ pub(crate) enum Verb {
     MoveMark,
     /// `question` -> `answer?`
     AskBuckets,
+    /// -> `record?`
+    Digest,
+    /// `expected?, record, ends` -> `done`
+    SwapDigest,
 }
 
 impl Verb {
-    const ALL: [Self; 18] = [
+    const ALL: [Self; 20] = [
         Self::Load,
         Self::Swap,
         Self::PutKey,
@@ -65,6 +69,8 @@ impl Verb {
         Self::Mark,
         Self::MoveMark,
         Self::AskBuckets,
+        Self::Digest,
+        Self::SwapDigest,
     ];
 
     fn from_byte(byte: u8) -> Option<Self> {

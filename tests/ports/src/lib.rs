@@ -5,6 +5,7 @@
 
 mod buckets;
 mod check;
+mod digest;
 mod keys;
 mod ledger;
 mod memory;
@@ -26,6 +27,7 @@ pub async fn store_contract<S: Store>(store: &S) {
     keys::all(store).await;
     secrets::all(store).await;
     names::all(store).await;
+    digest::all(store).await;
 }
 
 /// A tenant that nobody has used before.

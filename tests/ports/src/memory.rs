@@ -22,6 +22,7 @@ struct Tenant {
     head: Option<HeadRecord>,
     keys: BTreeMap<[u8; 32], (KeyHash, Bytes)>,
     secrets: BTreeMap<String, Bytes>,
+    digest: Option<Bytes>,
 }
 
 impl MemoryStore {
@@ -106,6 +107,30 @@ impl Store for MemoryStore {
 
     async fn names(&self) -> Result<Vec<(String, Bytes)>, PortError> {
         Ok(self.records().names.clone().into_iter().collect())
+    }
+
+    fn shares(&self) -> bool {
+        true
+    }
+
+    async fn digest(&self, tenant: TenantId) -> Result<Option<Bytes>, PortError> {
+        Ok(self.tenant(tenant, |records| records.digest.clone()))
+    }
+
+    async fn swap_digest(
+        &self,
+        tenant: TenantId,
+        expected: Option<Bytes>,
+        record: Bytes,
+        _: u64,
+    ) -> Result<bool, PortError> {
+        Ok(self.tenant(tenant, |records| {
+            let same = records.digest == expected;
+            if same {
+                records.digest = Some(record);
+            }
+            same
+        }))
     }
 
     async fn ping(&self) -> Result<(), PortError> {

@@ -108,6 +108,7 @@ impl Journey {
                 affinity: affinity(alias, call, patience.session.as_deref()),
                 size: Size::of_bytes(call.bytes()),
                 stream: call.stream,
+                alone: platform.alone(),
                 deadline_ms: answer_by.map_or(end_by_ms, |by| by.min(end_by_ms)),
                 most: if patience.repeat > 0 { limits::ATTEMPTS_OF_REPEAT } else { limits::ATTEMPTS },
                 tried: Vec::new(),

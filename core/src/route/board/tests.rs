@@ -41,6 +41,7 @@ impl Bench {
             affinity: self.affinity,
             size: Size::Small,
             stream: true,
+            alone: false,
             deadline_ms: self.now + 600_000,
             most: 3,
             tried: Vec::new(),
@@ -378,4 +379,30 @@ fn the_board_forgets_what_is_too_much() {
     assert_eq!(state.targets.len(), limits::BOARD_TARGETS);
     assert!(state.budgets.len() <= limits::BOARD_TARGETS);
     assert!(!state.targets.contains_key(&TargetId(0)));
+}
+
+#[test]
+fn only_who_joins_an_alias_begins_small() {
+    use crate::route::digest::Report;
+    let share = |bench: &mut Bench| {
+        let calls = |bench: &mut Bench| bench.request(|_| (Class::Success, None, 0)).0[0].at;
+        (0..2_000).filter(|_| calls(bench) == 1).count() as f64 / 2_000.0
+    };
+    let ([mut told, mut fresh, mut joined], algorithm) =
+        ([(); 3].map(|()| bench(&[(1.0, 0), (1.0, 0)])), Algorithm::WeightedRandom);
+    for bench in [&mut told, &mut fresh, &mut joined] {
+        bench.algorithm = algorithm;
+    }
+    // Others tell of the first target only; the second has been there as long.
+    let mut digest = Digest::default();
+    digest.merge(&News([(TargetId(1), Report { all: 1.0, ..Report::default() })].into()), T0);
+    told.board.learn(&digest, true, T0);
+    // The second target comes to an alias that was called before.
+    let second = joined.candidates.pop().unwrap();
+    joined.request(|_| (Class::Success, None, 0));
+    joined.candidates.push(second);
+    let [told, fresh, joined] = [&mut told, &mut fresh, &mut joined].map(share);
+    println!("share of the second of two: told of the first {told:.3}, fresh {fresh:.3}, joined {joined:.3}");
+    assert!((0.45..0.55).contains(&told) && (0.45..0.55).contains(&fresh));
+    assert!((0.05..0.15).contains(&joined));
 }

@@ -45,6 +45,10 @@ impl Place {
         Self { pk: partition(tenant), sk: format!("{SECRET}{id}") }
     }
 
+    pub(super) fn digest(tenant: TenantId) -> Self {
+        Self { pk: partition(tenant), sk: "DIGEST".to_owned() }
+    }
+
     pub(super) fn name(name: &str) -> Self {
         Self { pk: REGISTRY.to_owned(), sk: format!("{NAME}{name}") }
     }

@@ -3,6 +3,7 @@
 //! Every request is answered within one turn of the object and without waiting in between, so that it is atomic.
 //! Statements are constant; what comes from outside is bound.
 
+pub(crate) mod digest;
 pub(crate) mod limits;
 pub(crate) mod publication;
 pub(crate) mod registry;

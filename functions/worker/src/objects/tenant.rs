@@ -73,7 +73,9 @@ impl TenantObject {
             | Verb::ScanUsage
             | Verb::Mark
             | Verb::MoveMark
-            | Verb::AskBuckets => Ok(None),
+            | Verb::AskBuckets
+            | Verb::Digest
+            | Verb::SwapDigest => Ok(None),
         }
     }
 
