@@ -415,7 +415,7 @@ impl Ticket {
         let mut entropy = Entropy::new(self.seed);
         let mut state = self.board.lock();
         let Some(health) = state.targets.get_mut(&self.target) else { return (None, None) };
-        let turn = health.end(seen, now_ms, &mut entropy);
+        let turn = health.end(seen, self.began_ms, now_ms, &mut entropy);
         let report = health.tell(self.alone, now_ms, &mut entropy);
         (turn, report.map(|report| News([(self.target, report)].into())))
     }
@@ -427,7 +427,9 @@ impl Drop for Ticket {
             && let Some(health) = self.board.lock().targets.get_mut(&self.target)
         {
             health.in_flight = health.in_flight.saturating_sub(1);
-            health.breaker.neutral();
+            if !health.breaker.stale(self.began_ms) {
+                health.breaker.neutral();
+            }
         }
     }
 }

@@ -88,6 +88,11 @@ impl Breaker {
         }
     }
 
+    /// Whether a call is of the time before the target was ejected: however it ends, that says nothing new.
+    pub(super) fn stale(&self, began_ms: u64) -> bool {
+        self.open_until_ms != 0 && began_ms < self.ejected_ms
+    }
+
     /// A call says nothing of the target's health: a probe gives its place back.
     pub(super) fn neutral(&mut self) {
         self.probe_until_ms = 0;

@@ -184,10 +184,11 @@ impl Health {
         if self.minute.0 == now_ms / 60_000 { self.minute.1 } else { 0 }
     }
 
-    /// A call ended.
-    pub(super) fn end(&mut self, seen: Seen, now_ms: u64, entropy: &mut Entropy) -> Option<Turn> {
+    /// A call that began at `began_ms` ended.
+    pub(super) fn end(&mut self, seen: Seen, began_ms: u64, now_ms: u64, entropy: &mut Entropy) -> Option<Turn> {
         self.in_flight = self.in_flight.saturating_sub(1);
         let turn = match seen.class.failure() {
+            _ if self.breaker.stale(began_ms) => None,
             Some(failure) => self.breaker.end(failure, now_ms, entropy),
             None => {
                 self.breaker.neutral();

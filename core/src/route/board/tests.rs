@@ -406,3 +406,24 @@ fn only_who_joins_an_alias_begins_small() {
     assert!((0.45..0.55).contains(&told) && (0.45..0.55).contains(&fresh));
     assert!((0.05..0.15).contains(&joined));
 }
+
+#[test]
+fn a_call_from_before_an_ejection_does_not_end_it() {
+    let mut bench = bench(&[(1.0, 0), (1.0, 0)]);
+    let (mut plan, id) = (bench.plan(), TargetId(1));
+    bench.board.next(&mut plan, T0, &mut bench.entropy);
+    let end = |ticket: Ticket, class, now| ticket.end(Seen { class, wait_ms: None, cached: false }, now).0;
+    let begin = |now| bench.board.begin(&plan, id, now, 1);
+    let (early, dropped) = (begin(T0), begin(T0));
+    let failed: Vec<_> = (0..5).map(|_| end(begin(T0 + 10), Class::Failed, T0 + 20)).collect();
+    let Some(Turn::Ejected(ms)) = failed[4] else { panic!("{failed:?}") };
+    assert_eq!(end(early, Class::Success, T0 + 30), None);
+    let gate = |now| bench.board.lock().targets[&id].breaker.gate(now);
+    assert_eq!(gate(T0 + 30), super::super::breaker::Gate::Open(ms - 10));
+    // Nor does it take or give back the place of the probe.
+    let back = T0 + 20 + ms;
+    let probe = begin(back);
+    drop(dropped);
+    assert!(matches!(gate(back), super::super::breaker::Gate::Open(_)));
+    assert_eq!(end(probe, Class::Success, back + 10), Some(Turn::Restored));
+}
