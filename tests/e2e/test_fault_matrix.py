@@ -146,6 +146,7 @@ def two(alone, sim):
     tenant, accounts = alone.tenant(), [sim.account(), sim.account()]
     for priority, account in enumerate(accounts):
         tenant.model(tenant.provider(account), "gpt-4o-mini", "chat", priority=priority)
+    tenant.renew()
     return tenant, accounts
 
 
@@ -262,6 +263,7 @@ def test_no_connection(alone, sim, no_tls, where):
         judge_log(alone, answer, status=502, calls=2, code="upstream_unreachable")
     # Another target takes over; the one that cannot be reached is not waited for.
     tenant.model(tenant.provider(account), "gpt-4o-mini", "chat", priority=1)
+    tenant.renew()
     check.ok(tenant.admin.post("/chat/completions", CHAT))
     assert len(account.calls()) == 1
 
@@ -296,6 +298,7 @@ def test_when_all_fail_one_is_tried_all_the_same(alone, sim):
     for account in accounts:
         tenant.serves(account)
         account.script({"status": 500}, repeat=True)
+    tenant.renew()
     for _ in range(8):
         assert tenant.admin.post("/chat/completions", CHAT).status_code in (502, 503)
     before = sum(len(account.calls()) for account in accounts)

@@ -16,7 +16,9 @@ ADMITTED = 45
 
 
 def limit(tenant, **fields):
-    return check.ok(tenant.admin.post("/rate-limits", fields), 201)
+    made = check.ok(tenant.admin.post("/rate-limits", fields), 201)
+    tenant.renew()
+    return made
 
 
 def bucket(capacity, amount=1, duration="24h"):
