@@ -20,6 +20,7 @@ use crate::dialect::openai_chat::{self, Call, Encoder, Envelope, Shape};
 use crate::dialect::{anthropic, bedrock_converse, openai_like, watsonx};
 use crate::egress::{self, Departure};
 use crate::error::{ErrorCode, Failure, Outcome};
+use crate::exchange::Sent;
 use crate::frame::{eventstream, sse};
 use crate::gateway::Gateway;
 use crate::limits;
@@ -57,13 +58,13 @@ pub(crate) struct Attempt<'a> {
     pub span: Option<&'a Span>,
     /// No other target could take over: an answer that is slow to have content is begun without it.
     pub last_resort: bool,
+    /// Counts the calls to the provider.
+    pub sent: &'a Sent,
 }
 
 /// What is known of an attempt, however it ends.
 #[derive(Default)]
 pub(crate) struct Trace {
-    /// Calls made to the provider; fetched images and tokens are not counted.
-    pub calls: u32,
     /// The last status of the provider.
     pub status: Option<u16>,
     /// The provider's id of the request.
@@ -90,7 +91,6 @@ const NATIVE_FINISH: HeaderName = HeaderName::from_static("x-gateway-native-fini
 impl Trace {
     /// Takes over what was seen of a further call.
     fn merge(&mut self, other: Self) {
-        self.calls += other.calls;
         self.status = other.status.or(self.status);
         self.request_id = other.request_id.or_else(|| self.request_id.take());
         self.tokens.extend(other.tokens);
@@ -458,7 +458,7 @@ impl Run<'_> {
             &draft.body,
             platform.now_ms(),
         )?;
-        trace.calls += 1;
+        self.attempt.sent.add();
         trace.status = None;
         let departure = Departure {
             method: Method::POST,

@@ -127,7 +127,11 @@ fn a_client_that_leaves_before_the_answer_leaves_a_row() {
     let request = request(&bench.key, "POST", "/v1/chat/completions", body.into());
     assert!(bench.world.run_for(1_000, bench.gateway.handle(bench.world.clone(), request)).is_none());
     bench.later(0);
-    assert_eq!(bench.world.ledger().rows()[0]["class"], "cancelled");
+    let rows = bench.world.ledger().rows();
+    assert_eq!((&rows[0]["class"], &rows[0]["calls"]), (&json!("cancelled"), &json!(1)));
+    let log = bench.world.take_log();
+    let line: Value = serde_json::from_str(log.last().unwrap()).unwrap();
+    assert_eq!((&line["http.response.status_code"], &line["attempts"]), (&json!(499), &json!(1)));
 }
 
 #[test]
