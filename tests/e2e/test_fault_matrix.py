@@ -11,7 +11,7 @@ import time
 
 import pytest
 
-from harness import check, faults
+from harness import check, faults, ledger
 from harness.process import free_port
 
 CHAT = {"model": "chat", "messages": [{"role": "user", "content": "x"}]}
@@ -137,7 +137,8 @@ def alone(make_gateway, sim, no_tls, silence):
 def one(alone, sim):
     tenant, account = alone.tenant(), sim.account()
     tenant.serves(account)
-    return tenant, account
+    yield tenant, account
+    ledger.agrees(tenant, account)
 
 
 @pytest.fixture
@@ -147,7 +148,8 @@ def two(alone, sim):
     for priority, account in enumerate(accounts):
         tenant.model(tenant.provider(account), "gpt-4o-mini", "chat", priority=priority)
     tenant.renew()
-    return tenant, accounts
+    yield tenant, accounts
+    ledger.agrees(tenant, *accounts)
 
 
 def level_of(status, code):
@@ -266,6 +268,7 @@ def test_no_connection(alone, sim, no_tls, where):
     tenant.renew()
     check.ok(tenant.admin.post("/chat/completions", CHAT))
     assert len(account.calls()) == 1
+    ledger.agrees(tenant, account, strangers=5)
 
 
 @pytest.mark.fault("U15")
@@ -276,6 +279,7 @@ def test_connecting_takes_too_long(alone, sim, silence):
     answer = tenant.admin.post("/chat/completions", {**CHAT, "stream": True})
     check.error(answer, 504, "upstream_timeout")
     judge_log(alone, answer, status=504, calls=1, code="upstream_timeout")
+    ledger.agrees(tenant, account, strangers=1)
 
 
 @pytest.mark.fault("U42", "U8")
@@ -310,6 +314,7 @@ def test_when_all_fail_one_is_tried_all_the_same(alone, sim):
     for account in accounts:
         account.script()
     check.ok(tenant.admin.post("/chat/completions", CHAT))
+    ledger.agrees(tenant, *accounts)
 
 
 # (id, step, stream, status or None for a stream that began, code): all wait for a limit of the gateway, so all at once.
@@ -343,6 +348,7 @@ def test_what_takes_too_long(gateway, sim):
                 assert (line["level"], line["error.type"], line["attempts"]) == ("error", code, 1), line
             assert len(account.calls()) == 1, "called again"
             settled(account)
+            ledger.agrees(tenant, account)
         except AssertionError as failure:
             return f"{id}: {failure}"
 
