@@ -23,6 +23,7 @@ use crate::error::{ErrorCode, Failure, Outcome};
 use crate::exchange::Sent;
 use crate::frame::{eventstream, sse};
 use crate::gateway::Gateway;
+use crate::json::JsonError;
 use crate::limits;
 use crate::model::{Capabilities, MaxTokensParameter, ThinkingForm};
 use crate::ports::{Platform, UpstreamBody};
@@ -607,7 +608,10 @@ fn has_type(headers: &HeaderMap, essence: &str) -> bool {
 /// time (fault matrix U28), another document than the API's will not (U29).
 fn read_as<T>(bytes: &[u8], read: Outcome<T>) -> Outcome<T> {
     match read {
-        Err(failure) if failure.code == ErrorCode::UpstreamProtocol && crate::json::object(bytes).is_err() => {
+        Err(failure)
+            if failure.code == ErrorCode::UpstreamProtocol
+                && matches!(crate::json::object(bytes), Err(JsonError::Empty | JsonError::Invalid)) =>
+        {
             Err(failure.classed(Class::Failed).after_sending())
         }
         read => read,

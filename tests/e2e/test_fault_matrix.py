@@ -65,6 +65,8 @@ WHOLE = [
     ("U28: no JSON", {"raw_body": "{not json}"}, 502, "upstream_protocol", 2, True, SERVED),
     ("U29: no choices", {"body": {"id": "x"}}, 502, "upstream_protocol", 1, False, SERVED),
     ("U29: choices of another type", {"body": {"id": "x", "choices": "none"}}, 502, "upstream_protocol", 1, False, SERVED),
+    ("U29: a list", {"raw_body": "[]"}, 502, "upstream_protocol", 1, False, SERVED),
+    ("U29: a member twice", {"raw_body": '{"id": "x", "id": "y"}'}, 502, "upstream_protocol", 1, False, SERVED),
     ("U33: 17 MiB", {"oversize": {"bytes": 17 * 1024 * 1024}}, 502, "upstream_too_large", 1, False, SERVED),
     ("U34: longer than it says", {"content_length": "-10"}, 502, None, 2, True, SERVED),
     ("U34: shorter than it says", {"content_length": "+10"}, 502, None, 2, True, SERVED),
