@@ -179,6 +179,30 @@ fn work_that_is_let_go_is_done_by_the_next_one() {
 }
 
 #[test]
+fn what_waits_is_told_once_and_written_all_the_same() {
+    let bench = Bench::new();
+    bench.world.ledger().set_down(true);
+    bench.answers();
+    assert!(!bench.later(0));
+    bench.world.take_log();
+    bench.gateway.tell_backlog(&bench.world);
+    bench.gateway.tell_backlog(&bench.world);
+    let log = bench.world.take_log();
+    assert_eq!(log.len(), 1, "{log:?}");
+    let line: Value = serde_json::from_str(&log[0]).unwrap();
+    assert_eq!((&line["event"], &line["row"]["in"]), (&json!("ledger_row_waits"), &json!(19)));
+    // A further one is told alone, and both are written.
+    bench.answers();
+    assert!(!bench.later(0));
+    bench.world.take_log();
+    bench.gateway.tell_backlog(&bench.world);
+    assert_eq!(bench.world.take_log().len(), 1);
+    bench.world.ledger().set_down(false);
+    assert!(bench.later(0));
+    assert_eq!(bench.world.ledger().rows().len(), 2);
+}
+
+#[test]
 fn the_backlog_is_bounded_and_what_is_beyond_is_told() {
     let bench = Bench::new();
     bench.world.ledger().set_down(true);
