@@ -19,21 +19,12 @@ pub use self::http::{Answer, Chunk, ScriptedBody, ScriptedHttp, Sent};
 pub use self::ledger::MemoryLedger;
 pub use self::manager::MemoryManager;
 pub use self::store::{MemoryStore, Record};
-use crate::account::{Estimate, Meter};
 use crate::deferred::Deferred;
-use crate::dialect::openai_chat;
 use crate::ports::{Level, Platform};
 
-/// The meter's share of a stream that is passed on, by itself: measures a delta of each of its events, settles, and prices
-/// what was used. For benches, which compare it with the whole. The tokens.
-pub fn metered(request: &[u8], deltas: &[&str]) -> u64 {
-    let asked = Estimate::of_request(request);
-    let mut meter = Meter::default();
-    for delta in deltas {
-        meter.pass(openai_chat::delta_text(delta));
-    }
-    let usage = meter.settle(true, asked).and_then(|measure| measure.usage).unwrap_or_default();
-    usage.classes().iter().map(|(_, tokens)| tokens).sum()
+/// Switches the meter of this process off and on. For benches: with it off no text is measured and no usage read.
+pub fn set_metering(on: bool) {
+    crate::account::meter::switch::set(on);
 }
 
 /// A platform whose time, randomness and neighbours a test controls.

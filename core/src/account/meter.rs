@@ -3,6 +3,30 @@
 use super::Usage;
 use crate::limits;
 
+/// Whether anything is measured: always, but in a bench that wants to know what that costs.
+#[cfg(not(any(test, feature = "test-support")))]
+pub(crate) const fn on() -> bool {
+    true
+}
+
+#[cfg(any(test, feature = "test-support"))]
+pub(crate) use switch::on;
+
+#[cfg(any(test, feature = "test-support"))]
+pub(crate) mod switch {
+    use std::sync::atomic::{AtomicBool, Ordering};
+
+    static OFF: AtomicBool = AtomicBool::new(false);
+
+    pub(crate) fn on() -> bool {
+        !OFF.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn set(on: bool) {
+        OFF.store(!on, Ordering::Relaxed);
+    }
+}
+
 /// What a call used.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Measure {
@@ -52,6 +76,9 @@ impl Estimate {
     /// Of a request's body: all of its bytes, but for images and files that are written into it, which count as
     /// 4 KiB (some thousand tokens) each.
     pub(crate) fn of_request(bytes: &[u8]) -> Self {
+        if !on() {
+            return Self::NONE;
+        }
         const EMBEDDED: &[u8] = b";base64,";
         const EMBEDDED_COUNTS: usize = 4096;
         let mut counted = bytes.len();
@@ -83,6 +110,9 @@ const TEXTS: [&[u8]; 6] =
 
 /// Bytes of the text in a piece of JSON of OpenAI's shape, as it is written.
 pub(crate) fn text_in(json: &[u8]) -> u64 {
+    if !on() {
+        return 0;
+    }
     let mut all = 0;
     for name in TEXTS {
         let mut rest = json;

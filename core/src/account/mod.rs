@@ -5,7 +5,7 @@ mod book;
 pub mod bucket;
 mod ledger;
 pub(crate) mod limiter;
-mod meter;
+pub(crate) mod meter;
 mod openai;
 mod price;
 mod usage;

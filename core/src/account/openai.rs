@@ -1,10 +1,14 @@
 //! OpenAI's `usage` object, as all servers of its shape write it.
 
-use serde::Deserialize;
+use std::fmt;
+
+use serde::de::{IgnoredAny, MapAccess, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer};
 use serde_json::value::RawValue;
 
-use super::{InputTotal, Usage, count};
+use super::{InputTotal, Usage};
 use crate::json::read_object;
+use crate::limits;
 
 /// OpenAI counts cached tokens as input: <https://developers.openai.com/api/docs/guides/prompt-caching>.
 const TOTAL: InputTotal = InputTotal::WithCache;
@@ -12,36 +16,36 @@ const TOTAL: InputTotal = InputTotal::WithCache;
 /// The object. Numbers that are absent, negative or absurd count as not reported.
 #[derive(Deserialize)]
 struct Wire<'a> {
-    #[serde(borrow)]
-    prompt_tokens: Option<&'a RawValue>,
-    #[serde(borrow)]
-    completion_tokens: Option<&'a RawValue>,
+    #[serde(default)]
+    prompt_tokens: Count,
+    #[serde(default)]
+    completion_tokens: Count,
     #[serde(borrow)]
     prompt_tokens_details: Option<&'a RawValue>,
     #[serde(borrow)]
     completion_tokens_details: Option<&'a RawValue>,
     /// Cerebras, which has it outside of the details.
-    #[serde(borrow)]
-    image_tokens: Option<&'a RawValue>,
+    #[serde(default)]
+    image_tokens: Count,
 }
 
 /// Both kinds of details.
 #[derive(Default, Deserialize)]
-struct Details<'a> {
-    #[serde(borrow)]
-    cached_tokens: Option<&'a RawValue>,
-    #[serde(borrow)]
-    cache_write_tokens: Option<&'a RawValue>,
-    #[serde(borrow)]
-    audio_tokens: Option<&'a RawValue>,
-    #[serde(borrow)]
-    image_tokens: Option<&'a RawValue>,
-    #[serde(borrow)]
-    reasoning_tokens: Option<&'a RawValue>,
-    #[serde(borrow)]
-    accepted_prediction_tokens: Option<&'a RawValue>,
-    #[serde(borrow)]
-    rejected_prediction_tokens: Option<&'a RawValue>,
+struct Details {
+    #[serde(default)]
+    cached_tokens: Count,
+    #[serde(default)]
+    cache_write_tokens: Count,
+    #[serde(default)]
+    audio_tokens: Count,
+    #[serde(default)]
+    image_tokens: Count,
+    #[serde(default)]
+    reasoning_tokens: Count,
+    #[serde(default)]
+    accepted_prediction_tokens: Count,
+    #[serde(default)]
+    rejected_prediction_tokens: Count,
 }
 
 impl Usage {
@@ -50,22 +54,77 @@ impl Usage {
         let wire: Wire<'_> = read_object(json.as_bytes())?;
         let (input, output) = (details(wire.prompt_tokens_details), details(wire.completion_tokens_details));
         Some(TOTAL.settle(Self {
-            input_tokens: count(wire.prompt_tokens)?,
-            output_tokens: count(wire.completion_tokens).unwrap_or(0),
-            cache_read_tokens: count(input.cached_tokens),
-            cache_write_tokens: count(input.cache_write_tokens),
+            input_tokens: wire.prompt_tokens.0?,
+            output_tokens: wire.completion_tokens.0.unwrap_or(0),
+            cache_read_tokens: input.cached_tokens.0,
+            cache_write_tokens: input.cache_write_tokens.0,
             cache_write_1h_tokens: None,
-            input_audio_tokens: count(input.audio_tokens),
-            input_image_tokens: count(input.image_tokens).or_else(|| count(wire.image_tokens)),
-            reasoning_tokens: count(output.reasoning_tokens),
-            output_audio_tokens: count(output.audio_tokens),
-            accepted_prediction_tokens: count(output.accepted_prediction_tokens),
-            rejected_prediction_tokens: count(output.rejected_prediction_tokens),
+            input_audio_tokens: input.audio_tokens.0,
+            input_image_tokens: input.image_tokens.0.or(wire.image_tokens.0),
+            reasoning_tokens: output.reasoning_tokens.0,
+            output_audio_tokens: output.audio_tokens.0,
+            accepted_prediction_tokens: output.accepted_prediction_tokens.0,
+            rejected_prediction_tokens: output.rejected_prediction_tokens.0,
         }))
     }
 }
 
-fn details(raw: Option<&RawValue>) -> Details<'_> {
+/// A count of tokens that a server tells, if it is one.
+#[derive(Default)]
+struct Count(Option<u64>);
+
+impl<'de> Deserialize<'de> for Count {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(CountVisitor)
+    }
+}
+
+/// Takes anything, for a member that is odd must not cost the others.
+struct CountVisitor;
+
+impl<'de> Visitor<'de> for CountVisitor {
+    type Value = Count;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("a value")
+    }
+
+    fn visit_u64<E>(self, tokens: u64) -> Result<Count, E> {
+        Ok(Count(Some(tokens).filter(|tokens| *tokens <= limits::TOKENS)))
+    }
+
+    fn visit_i64<E>(self, _: i64) -> Result<Count, E> {
+        Ok(Count(None))
+    }
+
+    fn visit_f64<E>(self, _: f64) -> Result<Count, E> {
+        Ok(Count(None))
+    }
+
+    fn visit_bool<E>(self, _: bool) -> Result<Count, E> {
+        Ok(Count(None))
+    }
+
+    fn visit_unit<E>(self) -> Result<Count, E> {
+        Ok(Count(None))
+    }
+
+    fn visit_str<E>(self, _: &str) -> Result<Count, E> {
+        Ok(Count(None))
+    }
+
+    fn visit_seq<A: SeqAccess<'de>>(self, mut seq: A) -> Result<Count, A::Error> {
+        while seq.next_element::<IgnoredAny>()?.is_some() {}
+        Ok(Count(None))
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Count, A::Error> {
+        while map.next_entry::<IgnoredAny, IgnoredAny>()?.is_some() {}
+        Ok(Count(None))
+    }
+}
+
+fn details(raw: Option<&RawValue>) -> Details {
     raw.and_then(|raw| read_object(raw.get().as_bytes())).unwrap_or_default()
 }
 

@@ -210,7 +210,7 @@ fn budgets(facts: &Facts, samples: &Samples) -> Vec<Budget> {
         budgets.push(Budget { what, limit: COLD_MS, measured: cold.ready.p50, unit: "ms" });
     }
     if let Some(measured) = facts.meter {
-        let what = "core: the meter's part in the CPU of a streamed request".to_owned();
+        let what = "core: the meter's part in a streamed request, off and on in turn".to_owned();
         budgets.push(Budget { what, limit: METER_PERCENT, measured, unit: "%" });
     }
     budgets

@@ -13,6 +13,5 @@ pub(crate) use request::{Call, decode_request, read_call};
 pub(crate) use response::encode::{Envelope, encode_response};
 pub(crate) use response::{classify, read_answer, read_models};
 #[cfg(any(test, feature = "test-support"))]
-pub(crate) use stream::delta_text;
 pub(crate) use stream::{Encoder, Shape};
 pub(crate) use stream::{Event, read_event, without_usage};

@@ -6,7 +6,7 @@ use std::ops::Range;
 
 use super::response::embedded_failure;
 use super::wire::Chunk;
-use crate::account::{Usage, text_in};
+use crate::account::{Usage, meter, text_in};
 use crate::error::Failure;
 
 pub(crate) use self::encode::{Encoder, Shape};
@@ -68,7 +68,7 @@ pub(crate) fn read_event(data: &[u8], look_for_content: bool) -> Event {
     let choices = chunk.choices.unwrap_or_default();
     let mut reading = Reading {
         usage_at: chunk.usage.and_then(|raw| place(text, raw.get())),
-        usage: chunk.usage.and_then(|raw| Usage::from_openai(raw.get())).map(Box::new),
+        usage: chunk.usage.filter(|_| meter::on()).and_then(|raw| Usage::from_openai(raw.get())).map(Box::new),
         no_choices: choices.is_empty(),
         no_delta: choices.iter().all(|c| c.delta.is_none() && c.text.is_none()),
         ..Reading::default()
@@ -91,12 +91,20 @@ pub(crate) fn read_event(data: &[u8], look_for_content: bool) -> Event {
 }
 
 /// Bytes of a delta's text. Most have nothing but content, whose length is the delta's but for its frame.
-pub(crate) fn delta_text(delta: &str) -> u64 {
+fn delta_text(delta: &str) -> u64 {
+    if !meter::on() {
+        return 0;
+    }
     match delta.strip_prefix("{\"content\":\"").and_then(|rest| rest.strip_suffix("\"}")) {
         // A quote inside of it may belong to a further member.
-        Some(text) if memchr::memchr(b'"', text.as_bytes()).is_none() => text.len() as u64,
+        Some(text) if !has_quote(text.as_bytes()) => text.len() as u64,
         _ => text_in(delta.as_bytes()),
     }
+}
+
+/// Most texts are one word, for which a search by vectors is not worth its beginning.
+fn has_quote(text: &[u8]) -> bool {
+    if text.len() < 24 { text.contains(&b'"') } else { memchr::memchr(b'"', text).is_some() }
 }
 
 fn delta_has_content(delta: &str) -> bool {
