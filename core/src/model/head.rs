@@ -67,6 +67,16 @@ impl Head {
         self.models.iter().find(|m| m.uuid == uuid)
     }
 
+    /// The rate limit of that UUID.
+    pub fn rate_limit(&self, uuid: &str) -> Option<&RateLimit> {
+        self.rate_limits.iter().find(|limit| limit.uuid == uuid)
+    }
+
+    /// The policy of that UUID.
+    pub fn policy(&self, uuid: &str) -> Option<&Policy> {
+        self.policies.iter().find(|policy| policy.uuid == uuid)
+    }
+
     /// The same id under the same alias on the same provider.
     pub fn twin(&self, model: &Model) -> Option<&Model> {
         self.models.iter().find(|m| m.provider == model.provider && m.id == model.id && m.alias == model.alias)
