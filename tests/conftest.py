@@ -5,6 +5,7 @@ import os
 
 import pytest
 
+from harness import ledger
 from harness.canary import Canaries, assert_nothing_leaked
 from harness.gateway import Gateway
 from harness.process import Aws, Entry, FaultyAws, Simulator, build
@@ -123,6 +124,13 @@ def served(tenant, account):
     """A tenant whose alias `chat` is served by `account`."""
     tenant.serves(account)
     return tenant
+
+
+@pytest.fixture
+def metered(served, account):
+    """Afterwards the ledger says what `account` was asked and what the log says of it."""
+    yield
+    ledger.agrees(served, account)
 
 
 @pytest.fixture(scope="session")

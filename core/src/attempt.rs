@@ -23,6 +23,7 @@ use crate::config::Target;
 use crate::dialect::failure::tells;
 use crate::dialect::openai_chat::{Call, Encoder, Envelope, Shape};
 use crate::error::{Failure, Outcome};
+use crate::exchange::Sent;
 use crate::gateway::Gateway;
 use crate::model::{Capabilities, MaxTokensParameter, ThinkingForm};
 use crate::ports::Platform;
@@ -56,6 +57,8 @@ pub(crate) struct Attempt<'a> {
     pub span: Option<&'a Span>,
     /// No other target could take over: an answer that is slow to have content is begun without it.
     pub last_resort: bool,
+    /// Counts the calls to the provider.
+    pub sent: &'a Sent,
 }
 
 /// An answer that can be given to the client.

@@ -10,6 +10,7 @@ use crate::account::{Filed, Row, roll, roll_up};
 use crate::digest;
 use crate::gateway::Gateway;
 use crate::limits;
+use crate::line::level_name;
 use crate::model::TenantId;
 use crate::ports::{Book, Entry, Ledger, Level, Platform, PortError, Store};
 use crate::registry::NameEntry;
@@ -61,8 +62,13 @@ impl<P: Platform> Drop for Held<'_, P> {
 
 /// The last place where a row can be kept is the log.
 fn tell_lost<P: Platform>(platform: &P, entry: &Entry) {
+    tell(platform, Level::Error, "ledger_row_lost", entry);
+}
+
+fn tell<P: Platform>(platform: &P, level: Level, event: &str, entry: &Entry) {
     let record = std::str::from_utf8(&entry.record).unwrap_or("null");
-    platform.log(Level::Error, &format!(r#"{{"level":"error","event":"ledger_row_lost","row":{record}}}"#));
+    let line = format!(r#"{{"level":"{}","event":"{event}","row":{record}}}"#, level_name(level));
+    platform.log(level, &line);
 }
 
 impl Gateway {
@@ -131,6 +137,16 @@ impl Gateway {
             platform.timer(wait).await;
         }
         true
+    }
+
+    /// Writes the rows that wait into the log, each once: for a process that may be ended without a word before it can try
+    /// again. Written to the ledger afterwards they are the same rows, so nothing is counted twice by who uses both.
+    pub fn tell_backlog<P: Platform>(&self, platform: &P) {
+        let mut rows = self.backlog.0.lock().unwrap_or_else(PoisonError::into_inner);
+        for row in rows.iter_mut().filter(|row| !row.told) {
+            row.told = true;
+            tell(platform, Level::Warn, "ledger_row_waits", &row.entry);
+        }
     }
 
     /// Whether work of earlier requests waits to be carried out.

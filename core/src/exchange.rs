@@ -2,6 +2,7 @@
 //!
 //! Dropping an exchange that was not closed means that the client left; the line is written all the same.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering};
 
 use http::HeaderMap;
@@ -18,9 +19,27 @@ pub(crate) struct Exchange<P: Platform> {
     request_id: String,
     began_ms: u64,
     store_reads: AtomicU32,
+    sent: Sent,
     span: Option<Span>,
     line: Line,
     closed: bool,
+}
+
+/// How many calls have been sent to providers for one request; fetched images and tokens are not counted. It is known to
+/// all who tell of them, because whoever waits for the answers may be gone before they come.
+#[derive(Clone, Default)]
+pub(crate) struct Sent(Arc<AtomicU32>);
+
+impl Sent {
+    /// One more is about to be sent.
+    pub(crate) fn add(&self) {
+        self.0.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// All until now.
+    pub(crate) fn count(&self) -> u32 {
+        self.0.load(Ordering::Relaxed)
+    }
 }
 
 /// The members of the log line, named by OpenTelemetry's GenAI conventions where these have a name.
@@ -44,8 +63,6 @@ pub(crate) struct Line {
     pub model: Option<String>,
     /// The upstream's status.
     pub upstream_status: Option<u16>,
-    /// Calls made upstream.
-    pub attempts: u32,
     /// Why the last target was picked.
     pub route_reason: Option<&'static str>,
     /// Attempts that failed before the one that answered: model and class of each.
@@ -88,6 +105,7 @@ impl<P: Platform> Exchange<P> {
             request_id,
             began_ms,
             store_reads: AtomicU32::new(0),
+            sent: Sent::default(),
             span: None,
             line: Line::default(),
             closed: false,
@@ -101,6 +119,7 @@ impl<P: Platform> Exchange<P> {
             request_id: String::new(),
             began_ms: 0,
             store_reads: AtomicU32::new(0),
+            sent: Sent::default(),
             span: None,
             line: Line::default(),
             closed: true,
@@ -140,6 +159,11 @@ impl<P: Platform> Exchange<P> {
     pub(crate) fn store(&self) -> &P::Store {
         self.store_reads.fetch_add(1, Ordering::Relaxed);
         self.platform.store()
+    }
+
+    /// The calls to providers.
+    pub(crate) const fn sent(&self) -> &Sent {
+        &self.sent
     }
 
     /// What the line will say.
@@ -187,8 +211,9 @@ impl<P: Platform> Exchange<P> {
         put("provider", line.provider.as_deref().into());
         put("model", line.model.as_deref().into());
         put("upstream_status", line.upstream_status.into());
-        if line.attempts > 0 {
-            put("attempts", line.attempts.into());
+        let sent = self.sent.count();
+        if sent > 0 {
+            put("attempts", sent.into());
             put("stream", Member::Flag(line.stream));
         }
         put("route_reason", line.route_reason.into());

@@ -1,7 +1,6 @@
 """Calls over several providers, counted at the providers."""
 
 import concurrent.futures
-import time
 
 import pytest
 
@@ -17,14 +16,8 @@ def pair(gateway, sim):
     """A tenant whose alias `chat` has two healthy targets of equal weight, and their accounts."""
     tenant, accounts = gateway.tenant(), [sim.account(), sim.account()]
     models = [tenant.serves(account)[1] for account in accounts]
-    settled(gateway)
+    tenant.renew()
     return tenant, accounts, models
-
-
-def settled(gateway):
-    if gateway.entry.kind == "lambda":
-        # An environment that met the tenant before a change asks again, at the earliest after a second.
-        time.sleep(1.1)
 
 
 def shares(tenant, accounts, model):
@@ -36,11 +29,11 @@ def shares(tenant, accounts, model):
     return counts
 
 
-def balancer(gateway, tenant, models, algorithm, weights):
+def balancer(tenant, models, algorithm, weights):
     backends = [{"model_uuid": model["uuid"], "weight": weight} for model, weight in zip(models, weights, strict=True)]
     made = tenant.admin.post("/load-balancers", {"name": "b", "alias": "balanced", "algorithm": algorithm, "backends": backends})
     check.ok(made, 201)
-    settled(gateway)
+    tenant.renew()
     return made.json()
 
 
@@ -55,16 +48,16 @@ def test_two_healthy_targets_of_equal_weight_both_get_calls(pair):
     assert min(counts) >= 0.15 * REQUESTS, counts
 
 
-def test_weighted_random_keeps_to_its_weights(pair, gateway):
+def test_weighted_random_keeps_to_its_weights(pair):
     tenant, accounts, models = pair
-    balancer(gateway, tenant, models, "weighted_random", [3, 1])
+    balancer(tenant, models, "weighted_random", [3, 1])
     counts = shares(tenant, accounts, "balanced")
     assert chi_square(counts, [3, 1]) < ONCE_IN_A_MILLION, counts
 
 
-def test_turns_are_taken_where_they_can_be_counted(pair, gateway, entry_kind):
+def test_turns_are_taken_where_they_can_be_counted(pair, entry_kind):
     tenant, accounts, models = pair
-    made = balancer(gateway, tenant, models, "weighted_round_robin", [3, 1])
+    made = balancer(tenant, models, "weighted_round_robin", [3, 1])
     counts = shares(tenant, accounts, "balanced")
     assert chi_square(counts, [3, 1]) < ONCE_IN_A_MILLION, counts
     alone = made["algorithm_in_effect"] != "weighted_round_robin"

@@ -11,7 +11,7 @@ import time
 
 import pytest
 
-from harness import check, faults
+from harness import check, faults, ledger
 from harness.process import free_port
 
 CHAT = {"model": "chat", "messages": [{"role": "user", "content": "x"}]}
@@ -65,6 +65,8 @@ WHOLE = [
     ("U28: no JSON", {"raw_body": "{not json}"}, 502, "upstream_protocol", 2, True, SERVED),
     ("U29: no choices", {"body": {"id": "x"}}, 502, "upstream_protocol", 1, False, SERVED),
     ("U29: choices of another type", {"body": {"id": "x", "choices": "none"}}, 502, "upstream_protocol", 1, False, SERVED),
+    ("U29: a list", {"raw_body": "[]"}, 502, "upstream_protocol", 1, False, SERVED),
+    ("U29: a member twice", {"raw_body": '{"id": "x", "id": "y"}'}, 502, "upstream_protocol", 1, False, SERVED),
     ("U33: 17 MiB", {"oversize": {"bytes": 17 * 1024 * 1024}}, 502, "upstream_too_large", 1, False, SERVED),
     ("U34: longer than it says", {"content_length": "-10"}, 502, None, 2, True, SERVED),
     ("U34: shorter than it says", {"content_length": "+10"}, 502, None, 2, True, SERVED),
@@ -137,7 +139,8 @@ def alone(make_gateway, sim, no_tls, silence):
 def one(alone, sim):
     tenant, account = alone.tenant(), sim.account()
     tenant.serves(account)
-    return tenant, account
+    yield tenant, account
+    ledger.agrees(tenant, account)
 
 
 @pytest.fixture
@@ -146,7 +149,9 @@ def two(alone, sim):
     tenant, accounts = alone.tenant(), [sim.account(), sim.account()]
     for priority, account in enumerate(accounts):
         tenant.model(tenant.provider(account), "gpt-4o-mini", "chat", priority=priority)
-    return tenant, accounts
+    tenant.renew()
+    yield tenant, accounts
+    ledger.agrees(tenant, *accounts)
 
 
 def level_of(status, code):
@@ -262,8 +267,10 @@ def test_no_connection(alone, sim, no_tls, where):
         judge_log(alone, answer, status=502, calls=2, code="upstream_unreachable")
     # Another target takes over; the one that cannot be reached is not waited for.
     tenant.model(tenant.provider(account), "gpt-4o-mini", "chat", priority=1)
+    tenant.renew()
     check.ok(tenant.admin.post("/chat/completions", CHAT))
     assert len(account.calls()) == 1
+    ledger.agrees(tenant, account, strangers=5)
 
 
 @pytest.mark.fault("U15")
@@ -274,6 +281,7 @@ def test_connecting_takes_too_long(alone, sim, silence):
     answer = tenant.admin.post("/chat/completions", {**CHAT, "stream": True})
     check.error(answer, 504, "upstream_timeout")
     judge_log(alone, answer, status=504, calls=1, code="upstream_timeout")
+    ledger.agrees(tenant, account, strangers=1)
 
 
 @pytest.mark.fault("U42", "U8")
@@ -296,6 +304,7 @@ def test_when_all_fail_one_is_tried_all_the_same(alone, sim):
     for account in accounts:
         tenant.serves(account)
         account.script({"status": 500}, repeat=True)
+    tenant.renew()
     for _ in range(8):
         assert tenant.admin.post("/chat/completions", CHAT).status_code in (502, 503)
     before = sum(len(account.calls()) for account in accounts)
@@ -307,6 +316,7 @@ def test_when_all_fail_one_is_tried_all_the_same(alone, sim):
     for account in accounts:
         account.script()
     check.ok(tenant.admin.post("/chat/completions", CHAT))
+    ledger.agrees(tenant, *accounts)
 
 
 # (id, step, stream, status or None for a stream that began, code): all wait for a limit of the gateway, so all at once.
@@ -340,6 +350,7 @@ def test_what_takes_too_long(gateway, sim):
                 assert (line["level"], line["error.type"], line["attempts"]) == ("error", code, 1), line
             assert len(account.calls()) == 1, "called again"
             settled(account)
+            ledger.agrees(tenant, account)
         except AssertionError as failure:
             return f"{id}: {failure}"
 

@@ -1,48 +1,78 @@
 """Rate limits and policies over the wire: never one call too many, none too few."""
 
+import asyncio
 import collections
-import concurrent.futures
-import contextlib
-import http.client
 import json
+import os
 
 import pytest
 
 from harness import check
 
 CALLS = 10_000
-CLIENTS = 100
+# How many of them are under way at a time. Each needs an open file here and in the gateway (two in workerd).
+CLIENTS = int(os.environ.get("LIMITS_CLIENTS", "400"))
 ADMITTED = 45
 
 
 def limit(tenant, **fields):
-    return check.ok(tenant.admin.post("/rate-limits", fields), 201)
+    made = check.ok(tenant.admin.post("/rate-limits", fields), 201)
+    tenant.renew()
+    return made
 
 
 def bucket(capacity, amount=1, duration="24h"):
     return {"capacity": capacity, "amount": amount, "duration": duration}
 
 
+async def connections(gateway, count):
+    """So many open ones, made a few at a time, as no queue of a listener holds them all."""
+    room = asyncio.Semaphore(500)
+
+    async def one():
+        async with room:
+            return await asyncio.open_connection("127.0.0.1", gateway.entry.port)
+
+    return await asyncio.gather(*(one() for _ in range(count)))
+
+
+async def call(connection, request):
+    """One call on a connection of its own: status, headers, body."""
+    reader, writer = connection
+    writer.write(request)
+    answer = await reader.read()
+    writer.close()
+    head, _, body = answer.partition(b"\r\n\r\n")
+    first, *lines = head.decode().split("\r\n")
+    headers = {name.lower(): value for name, value in (line.split(": ", 1) for line in lines)}
+    return int(first.split(" ")[1]), headers, body
+
+
 @pytest.mark.fault("C16")
-def test_of_ten_thousand_calls_at_once_as_many_pass_as_may(gateway, served):
-    limit(served, type="tenant", request=bucket(ADMITTED))
+def test_of_ten_thousand_calls_at_once_as_many_pass_as_may(make_gateway, gateway, sim):
+    if gateway.entry.kind == "local":
+        gateway = make_gateway(GATEWAY_MAX_CONCURRENT=str(CALLS))
+    tenant, account = gateway.tenant(), sim.account()
+    tenant.serves(account)
+    limit(tenant, type="tenant", request=bucket(ADMITTED))
     body = json.dumps({"model": "chat", "messages": [{"role": "user", "content": "Say hello."}]})
-    headers = {"authorization": f"Bearer {served.api_key}", "content-type": "application/json"}
+    request = (
+        f"POST /v1/chat/completions HTTP/1.1\r\nhost: gateway\r\nauthorization: Bearer {tenant.api_key}\r\n"
+        f"content-type: application/json\r\ncontent-length: {len(body)}\r\nconnection: close\r\n\r\n{body}"
+    ).encode()
 
-    def client(_):
-        connection = http.client.HTTPConnection("127.0.0.1", gateway.entry.port, timeout=100)
-        with contextlib.closing(connection):
-            for _ in range(CALLS // CLIENTS):
-                connection.request("POST", "/v1/chat/completions", body, headers)
-                answer = connection.getresponse()
-                yield answer.status, answer.headers, answer.read()
+    async def load():
+        answers = []
+        for _ in range(CALLS // CLIENTS):
+            ready = await connections(gateway, CLIENTS)
+            answers += await asyncio.gather(*(call(connection, request) for connection in ready))
+        return answers
 
-    with concurrent.futures.ThreadPoolExecutor(CLIENTS) as pool:
-        answers = [answer for some in pool.map(lambda n: list(client(n)), range(CLIENTS)) for answer in some]
-    seen = collections.Counter(status for status, _, _ in answers)
-    assert seen == {200: ADMITTED, 429: CALLS - ADMITTED}
+    answers = asyncio.run(load())
+    assert collections.Counter(status for status, _, _ in answers) == {200: ADMITTED, 429: CALLS - ADMITTED}
+    assert len(account.calls()) == ADMITTED
     _, headers, refusal = next(answer for answer in answers if answer[0] == 429)
-    assert json.loads(refusal)["error"]["code"] == "rate_limited"
+    assert b'"rate_limited"' in refusal
     assert int(headers["retry-after"]) > 0 and headers["x-ratelimit-remaining-requests"] == "0"
 
 

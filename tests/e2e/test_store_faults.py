@@ -4,6 +4,7 @@ The other entries' stores: tests/worker breaks Durable Objects and KV; local's i
 """
 
 import concurrent.futures
+import json
 import os
 import time
 
@@ -196,6 +197,26 @@ class TestUsage:
         cloud.aws.clear()
         check.ok(tenant.admin.post("/chat/completions", CHAT))
         check.within(5, lambda: self.counted(tenant, 5))
+
+    @pytest.mark.parametrize("fault", ["throttle", "500", "reset", "lost"])
+    def test_all_rows_of_a_long_outage_are_written_after_it(self, cloud, fault):
+        tenant = cloud.tenant()
+        check.ok(tenant.admin.post("/chat/completions", CHAT))
+        cloud.aws.rule(fault, WRITE_USAGE)
+        end, calls = time.monotonic() + DOWN_SECONDS, 1
+        while time.monotonic() < end or calls < 5:
+            began = time.monotonic()
+            check.ok(tenant.admin.post("/chat/completions", CHAT))
+            tenant.admin.chat_stream("chat").finished()
+            calls += 2
+            # The one process is not kept from its next request for long.
+            assert time.monotonic() - began < 8
+        cloud.aws.clear()
+        check.ok(tenant.admin.post("/chat/completions", CHAT))
+        check.within(5, lambda: self.counted(tenant, calls + 1))
+        told = [line for line in cloud.gateway.entry.output().splitlines() if '"ledger_row_waits"' in line and tenant.id in line]
+        requests = {json.loads(line)["row"]["request"] for line in told}
+        assert len(requests) == len(told) > 0, "each is told once"
 
     def counted(self, tenant, count):
         page = check.ok(tenant.admin.get("/usage", params={"start_time": int(time.time()) - 600}))

@@ -10,6 +10,7 @@ import pytest
 from harness import check
 from harness.process import TIMEOUTS_MS
 
+pytestmark = pytest.mark.usefixtures("metered")
 SECOND = 1000
 FAULTS = ("upstream_disconnected", "upstream_incomplete", "upstream_error", "upstream_protocol", "upstream_unreachable")
 

@@ -6,6 +6,7 @@ import pytest
 
 from harness import check
 
+pytestmark = pytest.mark.usefixtures("metered")
 CHAT = {"model": "chat", "messages": [{"role": "user", "content": "x"}]}
 FAILED = "The provider failed to process the request."
 REJECTED = "The provider rejected the stored credential."

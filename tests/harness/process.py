@@ -214,11 +214,13 @@ class Entry:
         }
         if kind == "lambda":
             self.env |= {"AWS_ENDPOINT_URL": aws.url, "TABLE_NAME": self.table}
+        # A command that runs infra/serve, for what is inherited.
+        self.prefix = []
         self.process = None
 
     def start(self):
         before = self.log.stat().st_size if self.log.exists() else 0
-        command = [ROOT / "infra/serve", self.kind, "--port", self.port, "--state", self.state]
+        command = [*self.prefix, ROOT / "infra/serve", self.kind, "--port", self.port, "--state", self.state]
         self.process = Process(command, self.log, self.env)
         self.process.wait_for(f"{self.origin}/healthz")
         end = time.monotonic() + 10

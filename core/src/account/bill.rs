@@ -9,6 +9,7 @@ use crate::account::{Cost, Estimate, Measure, Row, Tariff, Usage};
 use crate::config::Config;
 use crate::deferred::Deferred;
 use crate::error::ErrorCode;
+use crate::exchange::Sent;
 use crate::line::{JsonLine, level_name};
 use crate::model::{KeyRecord, TenantId};
 use crate::ports::{Level, Platform, Store};
@@ -21,6 +22,8 @@ pub(crate) struct Bill<P: Platform> {
     open: Option<(Ticket, Facts)>,
     /// What its tokens are taken from.
     dues: Option<Dues>,
+    /// The calls of the request, and how many there were before.
+    sent: (Sent, u32),
     /// What is known so far, for the case that nobody closes it.
     pub(crate) so_far: Closing,
 }
@@ -68,7 +71,7 @@ pub(crate) struct Closing {
     pub usage: Option<Usage>,
     /// That is an estimate of ours.
     pub estimated: bool,
-    /// Calls made to the provider.
+    /// Calls made to the provider: counted when the bill is closed.
     pub calls: u32,
     /// The provider's last status.
     pub status: Option<u16>,
@@ -103,8 +106,15 @@ pub(crate) struct Total {
 
 impl<P: Platform> Bill<P> {
     /// Opens a bill.
-    pub(crate) const fn open(platform: P, ticket: Ticket, facts: Facts, dues: Option<Dues>) -> Self {
-        Self { platform, open: Some((ticket, facts)), dues, so_far: Closing::of(Class::Cancelled) }
+    pub(crate) fn open(platform: P, ticket: Ticket, facts: Facts, dues: Option<Dues>, sent: Sent) -> Self {
+        let before = sent.count();
+        Self {
+            platform,
+            open: Some((ticket, facts)),
+            dues,
+            sent: (sent, before),
+            so_far: Closing::of(Class::Cancelled),
+        }
     }
 
     /// The first content has come.
@@ -122,11 +132,6 @@ impl<P: Platform> Bill<P> {
         self.open.as_ref().map_or(Estimate::NONE, |(_, facts)| facts.asked)
     }
 
-    /// Something is about to be sent: from here on the provider may charge for it.
-    pub(crate) const fn sends(&mut self) {
-        self.so_far.maybe_billed = true;
-    }
-
     /// Closes it. What it comes to.
     pub(crate) fn close(mut self, closing: Closing) -> Total {
         self.so_far = closing;
@@ -136,10 +141,12 @@ impl<P: Platform> Bill<P> {
     fn settle(&mut self) -> Total {
         let Some((ticket, facts)) = self.open.take() else { return Total::default() };
         let now = self.platform.now_ms();
-        if self.so_far.class == Class::Cancelled && self.so_far.usage.is_none() && self.so_far.maybe_billed {
+        let (sent, before) = &self.sent;
+        self.so_far.calls = sent.count().saturating_sub(*before);
+        if self.so_far.class == Class::Cancelled && self.so_far.usage.is_none() && self.so_far.calls > 0 {
             // The client left before anything came: what was asked has been read, at least.
             let Measure { usage, estimated } = Measure::guess(facts.asked, Estimate::NONE);
-            self.so_far = Closing { usage, estimated, ..self.so_far };
+            self.so_far = Closing { usage, estimated, maybe_billed: true, ..self.so_far };
         }
         let Closing { class, wait_ms, usage, estimated, .. } = self.so_far;
         let cached = usage.and_then(|usage| usage.cache_read_tokens).is_some_and(|tokens| tokens > 0);

@@ -103,7 +103,7 @@ async fn travel<P: Platform, B: RequestBody>(
         match go(gateway, exchange, &caller, &call, &mut journey, pick, dues).await {
             Ok(reply) => return Ok(reply),
             Err(failure) => {
-                if journey.calls == 0 && failure.code == ErrorCode::UpstreamAuthFailed && !caller.fresh {
+                if exchange.sent().count() == 0 && failure.code == ErrorCode::UpstreamAuthFailed && !caller.fresh {
                     // There is no credential: the provider may have been removed or replaced a moment ago.
                     caller = tenancy::confirmed(gateway, exchange, caller).await?;
                     journey = Journey::new(gateway, exchange, &caller, &call, &patience)?;
@@ -168,16 +168,17 @@ async fn go<P: Platform>(
         cache_key: journey.plan.affinity,
         span: span.as_ref(),
         last_resort,
+        sent: exchange.sent(),
     };
     let mut trace = Trace::default();
-    bill.sends();
+    let (sent, before) = (exchange.sent().clone(), exchange.sent().count());
     let run = async {
         let mut another = None;
         loop {
             let attempt = Attempt { credential: another.as_ref().unwrap_or(&credential), ..attempt };
             let answer = attempt.run(&platform, &mut trace).await;
             let refused = answer.as_ref().is_err_and(|failure| failure.code == ErrorCode::UpstreamAuthFailed);
-            if another.is_some() || trace.calls == 0 || !refused {
+            if another.is_some() || sent.count() == before || !refused {
                 return (answer, another);
             }
             // It may have been replaced where it is kept: one more call, with another one or not at all (fault matrix U2).
@@ -189,12 +190,10 @@ async fn go<P: Platform>(
     };
     let (answer, another) = tenancy::beside(gateway, exchange, caller, run).await;
     let refused = another.map(|another| std::mem::replace(&mut credential, another));
-    journey.calls += trace.calls;
     let line = exchange.line();
-    line.attempts = journey.calls;
     line.upstream_status = trace.status;
     line.native_finish.clone_from(&trace.native_finish);
-    let closing = Closing { calls: trace.calls, status: trace.status, ..Closing::of(Class::Success) };
+    let closing = Closing { status: trace.status, ..Closing::of(Class::Success) };
     match answer {
         Ok(Answer::Whole(bytes, usage)) => {
             bill.content();
@@ -274,5 +273,5 @@ fn open<P: Platform>(
         tariff: gateway.deployment.books.tariff(target, call, caller.config.head().version),
         first_content_ms: None,
     };
-    Bill::open(platform, ticket, facts, dues)
+    Bill::open(platform, ticket, facts, dues, exchange.sent().clone())
 }

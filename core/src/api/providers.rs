@@ -343,7 +343,7 @@ pub(super) async fn available<P: Platform>(
     let mut headers = provider::models_headers(kind);
     let identity = provider::Identity { credential: &credential, settings, token: token.as_ref(), stream: false };
     provider::authenticate(kind, &identity, &Method::GET, &uri, &mut headers, b"", platform.now_ms())?;
-    exchange.line().attempts = 1;
+    exchange.sent().add();
     let departure = Departure { method: Method::GET, uri: &uri, private_allowed, headers, body: None };
     let response = egress::send(&platform, departure, deadline).await?;
     let (head, mut body) = response.into_parts();

@@ -8,6 +8,7 @@ use crate::body::Upstream;
 use crate::dialect::failure::constant;
 use crate::egress;
 use crate::error::{ErrorCode, Failure, Outcome};
+use crate::json::JsonError;
 use crate::limits;
 use crate::ports::{Platform, UpstreamBody};
 use crate::relay::{Codec, Hold, Relay, Setup};
@@ -78,7 +79,10 @@ pub(super) fn has_type(headers: &HeaderMap, essence: &str) -> bool {
 /// time (fault matrix U28), another document than the API's will not (U29).
 pub(super) fn read_as<T>(bytes: &[u8], read: Outcome<T>) -> Outcome<T> {
     match read {
-        Err(failure) if failure.code == ErrorCode::UpstreamProtocol && crate::json::object(bytes).is_err() => {
+        Err(failure)
+            if failure.code == ErrorCode::UpstreamProtocol
+                && matches!(crate::json::object(bytes), Err(JsonError::Empty | JsonError::Invalid)) =>
+        {
             Err(failure.classed(Class::Failed).after_sending())
         }
         read => read,

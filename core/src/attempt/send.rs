@@ -92,7 +92,7 @@ impl Run<'_> {
             &draft.body,
             platform.now_ms(),
         )?;
-        trace.calls += 1;
+        self.attempt.sent.add();
         trace.status = None;
         let departure = Departure {
             method: Method::POST,

@@ -7,8 +7,6 @@ use crate::secret::Secret;
 /// What is known of an attempt, however it ends.
 #[derive(Default)]
 pub(crate) struct Trace {
-    /// Calls made to the provider; fetched images and tokens are not counted.
-    pub calls: u32,
     /// The last status of the provider.
     pub status: Option<u16>,
     /// The provider's id of the request.
@@ -35,7 +33,6 @@ const NATIVE_FINISH: HeaderName = HeaderName::from_static("x-gateway-native-fini
 impl Trace {
     /// Takes over what was seen of a further call.
     pub(super) fn merge(&mut self, other: Self) {
-        self.calls += other.calls;
         self.status = other.status.or(self.status);
         self.request_id = other.request_id.or_else(|| self.request_id.take());
         self.tokens.extend(other.tokens);

@@ -1,6 +1,7 @@
 //! The loop of the process: one event after the other, in as many loops as Lambda gives events at a time.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::future::BoxFuture;
 use gateway_core::ports::{Level, Platform};
@@ -48,27 +49,35 @@ impl Function {
         loop {
             let invocation = api.next(Reply::<Cloud>::nothing().into_body(None)).await?;
             let platform = Cloud::new(self.parts.clone(), invocation.deadline_ms);
+            // What is left of earlier events could not be written: then nobody waits long for the next try.
+            let failing = self.gateway.get().is_some_and(|gateway| gateway.has_backlog());
             let (answer, reply) = self.answer(&invocation, &platform).await;
-            let later = (answer == Answer::Streamed).then(|| later(self.gateway.get().cloned(), platform.clone()));
+            let gateway = self.gateway.get().filter(|_| answer == Answer::Streamed && !failing);
+            let later = gateway.map(|gateway| later(gateway.clone(), platform.clone()));
             // A client that is gone, or an environment at its end: the next call tells which.
             if let Err(error) = api.answer(&invocation.id, answer, reply.into_body(later)).await {
                 self.log(Level::Warn, "answer", &error.to_string());
             }
-            self.rest(&platform).await;
+            self.rest(&platform, failing).await;
             // From the next call for an event on, the process may be frozen.
             gateway_native::exchanges_settled().await;
         }
     }
 
-    /// Carries out what could not be done before the answer's end, while the client has it already.
-    async fn rest(&self, platform: &Cloud) {
+    /// Carries out what could not be done before the answer's end, while the client has it already. A process that is busy
+    /// with it takes no event, and one in its place may know no tenant: so it is brief, and what is left goes to the log.
+    async fn rest(&self, platform: &Cloud, failing: bool) {
         let Some(gateway) = self.gateway.get() else { return };
         let work = platform.take_deferred();
         if work.is_empty() && !gateway.has_backlog() {
             return;
         }
-        let left = platform.deadline_ms().map_or(REST_MS, |end| end.saturating_sub(platform.now_ms() + SPARE_MS));
-        gateway.carry_out(platform, work, left.min(REST_MS)).await;
+        let most = if failing { AGAIN_MS } else { REST_MS };
+        let left =
+            platform.deadline_ms().map_or(most, |end| end.saturating_sub(platform.now_ms() + SPARE_MS).min(most));
+        if !within(left, gateway.carry_out(platform, work, left)).await {
+            gateway.tell_backlog(platform);
+        }
     }
 
     async fn answer(&self, invocation: &Invocation, platform: &Cloud) -> (Answer, Reply<Cloud>) {
@@ -119,13 +128,19 @@ impl Function {
 }
 
 /// Work that the end of an answer waits for, but not for long; nothing if there is none then.
-fn later(gateway: Option<Arc<Gateway>>, platform: Cloud) -> BoxFuture<'static, ()> {
+fn later(gateway: Arc<Gateway>, platform: Cloud) -> BoxFuture<'static, ()> {
     Box::pin(async move {
         let work = platform.take_deferred();
-        if let (Some(gateway), false) = (gateway, work.is_empty()) {
-            gateway.carry_out(&platform, work, BEFORE_END_MS).await;
+        if !work.is_empty() {
+            within(BEFORE_END_MS, gateway.carry_out(&platform, work, BEFORE_END_MS)).await;
         }
     })
+}
+
+/// Whether `work` was done in time, as a store that hangs does not answer by the time `work` itself has for it. What is
+/// given up waits for the next try.
+async fn within(ms: u64, work: impl Future<Output = bool>) -> bool {
+    tokio::time::timeout(Duration::from_millis(ms), work).await.unwrap_or(false)
 }
 
 fn failed(message: &str) -> Reply<Cloud> {
@@ -137,6 +152,8 @@ const MAX_CONCURRENCY: usize = 256;
 /// How long the end of an answer waits for a failing write.
 const BEFORE_END_MS: u64 = 1_000;
 /// How long the next event waits for it.
-const REST_MS: u64 = 20_000;
+const REST_MS: u64 = 3_000;
+/// How long it waits where the write failed at the event before already.
+const AGAIN_MS: u64 = 1_000;
 /// Time kept back before the end of the invocation.
 const SPARE_MS: u64 = 1_000;

@@ -11,6 +11,7 @@
 //!
 //! Tenant ids have one length, so no key of one tenant begins like another's.
 
+mod file;
 mod ledger;
 
 use std::fs::File;
@@ -20,8 +21,9 @@ use std::sync::Arc;
 use bytes::{BufMut, Bytes, BytesMut};
 use gateway_core::model::{KeyHash, TenantId};
 use gateway_core::ports::{Fault, HeadRecord, HeadState, Loaded, PortError, Store, Swap};
-use redb::backends::FileBackend;
-use redb::{Database, ReadTransaction, ReadableDatabase, ReadableTable, TableDefinition, WriteTransaction};
+use redb::{ReadTransaction, ReadableDatabase, ReadableTable, TableDefinition, WriteTransaction};
+
+use self::file::StoreFile;
 
 type Table = TableDefinition<'static, &'static str, &'static [u8]>;
 
@@ -39,7 +41,7 @@ const FORMAT: &[u8] = b"1";
 /// The store. Clones share the file.
 #[derive(Clone, Debug)]
 pub struct RedbStore {
-    database: Arc<Database>,
+    file: Arc<StoreFile>,
 }
 
 /// Why a store could not be opened.
@@ -68,22 +70,7 @@ impl<E: Into<redb::Error>> From<E> for OpenError {
 impl RedbStore {
     /// Opens the store in `file`, which may be empty.
     pub fn open(file: File) -> Result<Self, OpenError> {
-        let database = redb::Builder::new().set_cache_size(CACHE_BYTES).create_with_backend(FileBackend::new(file)?)?;
-        let transaction = database.begin_write()?;
-        {
-            let mut meta = transaction.open_table(META)?;
-            let found = meta.get("format")?.map(|value| value.value().to_vec());
-            match found.as_deref() {
-                Some(FORMAT) => {}
-                Some(_) => return Err(OpenError::Format),
-                None => drop(meta.insert("format", FORMAT)?),
-            }
-            for table in [HEADS, KEYS, SECRETS, NAMES, USAGE, MARKS] {
-                transaction.open_table(table)?;
-            }
-        }
-        transaction.commit()?;
-        Ok(Self { database: Arc::new(database) })
+        Ok(Self { file: Arc::new(StoreFile::open(file)?) })
     }
 
     /// Opens the store in the file at `path`, which is created if needed.
@@ -98,8 +85,8 @@ impl RedbStore {
         T: Send + 'static,
         F: FnOnce(&ReadTransaction) -> Result<T, redb::Error> + Send + 'static,
     {
-        let database = self.database.clone();
-        blocking(operation, move || work(&database.begin_read()?)).await
+        let file = self.file.clone();
+        blocking(operation, move || file.run(|database| work(&database.begin_read()?))).await
     }
 
     /// Runs `work` in the one write transaction there can be; it is on disk when this returns, or undone if `work`
@@ -109,21 +96,23 @@ impl RedbStore {
         T: Send + 'static,
         F: FnOnce(&WriteTransaction) -> Result<Change<T>, redb::Error> + Send + 'static,
     {
-        let database = self.database.clone();
-        blocking(operation, move || {
-            let transaction = database.begin_write()?;
-            match work(&transaction)? {
-                Change::Made(answer) => {
-                    transaction.commit()?;
-                    Ok(answer)
+        let file = self.file.clone();
+        let work = move || {
+            file.run(|database| {
+                let transaction = database.begin_write()?;
+                match work(&transaction)? {
+                    Change::Made(answer) => {
+                        transaction.commit()?;
+                        Ok(answer)
+                    }
+                    Change::None(answer) => {
+                        transaction.abort()?;
+                        Ok(answer)
+                    }
                 }
-                Change::None(answer) => {
-                    transaction.abort()?;
-                    Ok(answer)
-                }
-            }
-        })
-        .await
+            })
+        };
+        blocking(operation, work).await
     }
 }
 
@@ -326,6 +315,3 @@ fn head_of(stored: &[u8]) -> Result<HeadRecord, redb::Error> {
 fn corrupt() -> redb::Error {
     redb::Error::Corrupted("head without version".to_owned())
 }
-
-/// Heads are cached by core, and the rest is read rarely: more would only take memory.
-const CACHE_BYTES: usize = 4 << 20;

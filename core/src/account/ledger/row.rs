@@ -26,6 +26,8 @@ pub(crate) struct Filed {
     pub book: Book,
     /// The entry.
     pub entry: Entry,
+    /// It is in the log, too.
+    pub told: bool,
 }
 
 /// The version of a row's shape.
@@ -46,7 +48,7 @@ impl Row {
         let record = self.record();
         let place = Place { kind: Kind::Row, time_ms: self.ended_ms, name };
         let ends_ms = self.ended_ms.saturating_add(limits::ROWS_KEPT_MS);
-        Filed { book: Book { tenant: self.facts.tenant, number }, entry: Entry { place, ends_ms, record } }
+        Filed { book: Book { tenant: self.facts.tenant, number }, entry: Entry { place, ends_ms, record }, told: false }
     }
 
     fn record(&self) -> Bytes {

@@ -55,8 +55,6 @@ pub(super) struct Journey {
     pub plan: Plan,
     /// Random bits for its decisions.
     pub entropy: Entropy,
-    /// Calls made to providers so far.
-    pub calls: u32,
     /// Until when all must be over, in milliseconds since the epoch.
     pub end_by_ms: u64,
     /// The candidates' indexes in the head.
@@ -117,7 +115,6 @@ impl Journey {
                 counted: false,
             },
             entropy: Entropy::new(u64::from_le_bytes(seed)),
-            calls: 0,
             end_by_ms,
             models: known.iter().map(|target| target.at).collect(),
             last: None,
@@ -186,7 +183,7 @@ impl Journey {
             (Stop::Last, None) => constant(ErrorCode::UpstreamTimeout).caused_by("no time left for a call"),
             (Stop::Nothing, None) => nobody(&self.plan.candidates),
         };
-        let mut failure = self.advise(failure);
+        let mut failure = self.advise(failure, exchange.sent().count());
         if let Some(value) = self.header() {
             failure = failure.with_header(ROUTE, value);
         }
@@ -207,7 +204,7 @@ impl Journey {
     }
 
     /// Tells the client's SDK whether to repeat: the gateway did so already, so only where a wait is known.
-    fn advise(&self, mut failure: Failure) -> Failure {
+    fn advise(&self, mut failure: Failure, sent: u32) -> Failure {
         let waits = matches!(failure.code, ErrorCode::UpstreamRateLimited | ErrorCode::UpstreamOverloaded);
         if let Some(wait) = failure.wait_ms.map(u64::from).filter(|_| waits)
             && !failure.headers.iter().any(|(name, value)| *name == SHOULD_RETRY && value == "false")
@@ -216,7 +213,7 @@ impl Journey {
             failure = failure.retry_after(ms.div_ceil(1000)).with_header(RETRY_AFTER_MS, HeaderValue::from(ms));
         }
         let told = failure.headers.iter().any(|(name, _)| *name == RETRY_AFTER || *name == SHOULD_RETRY);
-        if self.calls > 1 && !told && failure.code.retryable() {
+        if sent > 1 && !told && failure.code.retryable() {
             failure = failure.with_header(SHOULD_RETRY, HeaderValue::from_static("false"));
         }
         failure

@@ -127,7 +127,11 @@ fn a_client_that_leaves_before_the_answer_leaves_a_row() {
     let request = request(&bench.key, "POST", "/v1/chat/completions", body.into());
     assert!(bench.world.run_for(1_000, bench.gateway.handle(bench.world.clone(), request)).is_none());
     bench.later(0);
-    assert_eq!(bench.world.ledger().rows()[0]["class"], "cancelled");
+    let rows = bench.world.ledger().rows();
+    assert_eq!((&rows[0]["class"], &rows[0]["calls"]), (&json!("cancelled"), &json!(1)));
+    let log = bench.world.take_log();
+    let line: Value = serde_json::from_str(log.last().unwrap()).unwrap();
+    assert_eq!((&line["http.response.status_code"], &line["attempts"]), (&json!(499), &json!(1)));
 }
 
 #[test]
@@ -172,6 +176,30 @@ fn work_that_is_let_go_is_done_by_the_next_one() {
     bench.world.ledger().set_down(false);
     assert!(bench.later(0));
     assert_eq!(bench.world.ledger().rows().len(), 1);
+}
+
+#[test]
+fn what_waits_is_told_once_and_written_all_the_same() {
+    let bench = Bench::new();
+    bench.world.ledger().set_down(true);
+    bench.answers();
+    assert!(!bench.later(0));
+    bench.world.take_log();
+    bench.gateway.tell_backlog(&bench.world);
+    bench.gateway.tell_backlog(&bench.world);
+    let log = bench.world.take_log();
+    assert_eq!(log.len(), 1, "{log:?}");
+    let line: Value = serde_json::from_str(&log[0]).unwrap();
+    assert_eq!((&line["event"], &line["row"]["in"]), (&json!("ledger_row_waits"), &json!(19)));
+    // A further one is told alone, and both are written.
+    bench.answers();
+    assert!(!bench.later(0));
+    bench.world.take_log();
+    bench.gateway.tell_backlog(&bench.world);
+    assert_eq!(bench.world.take_log().len(), 1);
+    bench.world.ledger().set_down(false);
+    assert!(bench.later(0));
+    assert_eq!(bench.world.ledger().rows().len(), 2);
 }
 
 #[test]
