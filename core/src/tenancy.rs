@@ -446,12 +446,12 @@ pub(crate) fn conflict(conflict: Conflict) -> Failure {
         Conflict::TooManyModels => {
             Failure::new(ErrorCode::QuotaExceeded, "A tenant can have at most 1000 enabled models.")
         }
-        Conflict::NoRateLimit => Failure::new(ErrorCode::NotFound, "There is no rate limit with this id."),
+        Conflict::NoRateLimit => no_rate_limit(),
         Conflict::SameRateLimit => {
             Failure::new(ErrorCode::Conflict, "There is a rate limit for the same already; replace it with PUT.")
                 .with_param("type")
         }
-        Conflict::NoPolicy => Failure::new(ErrorCode::NotFound, "There is no such policy."),
+        Conflict::NoPolicy => no_policy(),
         Conflict::TooManyRateLimits => {
             Failure::new(ErrorCode::QuotaExceeded, "A tenant can have at most 500 rate limits.")
         }
@@ -471,6 +471,16 @@ pub(crate) fn no_provider() -> Failure {
 /// No load balancer of that id: absent, or another tenant's.
 pub(crate) fn no_balancer() -> Failure {
     Failure::new(ErrorCode::NotFound, "There is no load balancer with this id.")
+}
+
+/// No rate limit of that id: absent, or another tenant's.
+pub(crate) fn no_rate_limit() -> Failure {
+    Failure::new(ErrorCode::NotFound, "There is no rate limit with this id.")
+}
+
+/// No policy of that id or description: absent, or another tenant's.
+pub(crate) fn no_policy() -> Failure {
+    Failure::new(ErrorCode::NotFound, "There is no such policy.")
 }
 
 /// No enabled model of that id or name: absent, or another tenant's.

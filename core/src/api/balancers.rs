@@ -8,15 +8,15 @@ use serde_json::{Map, Value, json};
 use super::input::{Input, bad_name, fields, optional, required, string};
 use super::models::number;
 use super::policies::may_use;
-use super::{List, json as answer, no_content};
+use super::{List, json as answer, write};
 use crate::error::{Failure, Outcome};
 use crate::exchange::Exchange;
 use crate::gateway::Gateway;
 use crate::limits;
-use crate::model::{Alias, Backend, Balancer, Change, Head, ObjectName, random_uuid};
+use crate::model::{Alias, Backend, Balancer, Change, Head, ObjectName};
 use crate::ports::{Platform, RequestBody};
 use crate::route::Algorithm;
-use crate::tenancy::{self, Caller, no_balancer};
+use crate::tenancy::{Caller, no_balancer};
 
 /// A load balancer in answers; `algorithm_in_effect` is what this entry can do for it.
 fn view<P: Platform>(exchange: &Exchange<P>, balancer: &Balancer) -> Value {
@@ -109,12 +109,9 @@ pub(super) async fn create<P: Platform, B: RequestBody>(
 ) -> Outcome<Response<Bytes>> {
     let body = input.admin().await?;
     let mut balancer = read(&body, caller.config.head())?;
-    let mut random = [0_u8; 16];
-    exchange.platform().fill_random(&mut random);
-    balancer.uuid = random_uuid(random).to_string();
-    balancer.created = exchange.platform().now_ms() / 1000;
-    tenancy::change(gateway, exchange, caller, &Change::AddBalancer(balancer.clone())).await?;
-    answer(StatusCode::CREATED, &view(exchange, &balancer))
+    (balancer.uuid, balancer.created) = write::born(exchange.platform());
+    let shown = view(exchange, &balancer);
+    write::put(gateway, exchange, caller, &Change::AddBalancer(balancer), StatusCode::CREATED, &shown).await
 }
 
 /// `GET /v1/load-balancers`.
@@ -139,20 +136,9 @@ pub(super) async fn replace<P: Platform, B: RequestBody>(
     input: Input<'_, B>,
 ) -> Outcome<Response<Bytes>> {
     let head = caller.config.head();
-    head.balancer(uuid).ok_or_else(no_balancer)?;
+    let created = head.balancer(uuid).ok_or_else(no_balancer)?.created;
     let body = input.admin().await?;
-    let balancer = Balancer { uuid: uuid.to_owned(), ..read(&body, head)? };
-    let config = tenancy::change(gateway, exchange, caller, &Change::ReplaceBalancer(balancer)).await?;
-    get(exchange, &Caller { config, ..caller.clone() }, uuid)
-}
-
-/// `DELETE /v1/load-balancers/{uuid}`: 204; the models stay.
-pub(super) async fn delete<P: Platform>(
-    gateway: &Gateway,
-    exchange: &Exchange<P>,
-    caller: &Caller,
-    uuid: &str,
-) -> Outcome<Response<Bytes>> {
-    tenancy::change(gateway, exchange, caller, &Change::RemoveBalancer(uuid.to_owned())).await?;
-    Ok(no_content())
+    let balancer = Balancer { uuid: uuid.to_owned(), created, ..read(&body, head)? };
+    let shown = view(exchange, &balancer);
+    write::put(gateway, exchange, caller, &Change::ReplaceBalancer(balancer), StatusCode::OK, &shown).await
 }

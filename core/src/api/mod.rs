@@ -15,6 +15,7 @@ mod tenant;
 pub(crate) mod token;
 mod transfer;
 mod usage;
+mod write;
 
 use bytes::Bytes;
 use http::Response;
@@ -25,7 +26,7 @@ use serde::Serialize;
 use crate::error::{ErrorCode, Failure, Outcome};
 use crate::exchange::Exchange;
 use crate::gateway::{Gateway, Reply};
-use crate::model::Scope;
+use crate::model::{Change, Scope};
 use crate::ports::{Platform, RequestBody};
 use crate::tenancy::{self, Caller, Identity};
 
@@ -93,6 +94,9 @@ async fn manage<P: Platform, B: RequestBody>(
     head: &http::request::Parts,
     body: input::Input<'_, B>,
 ) -> Outcome<Response<Bytes>> {
+    if let Some(change) = removal(route) {
+        return write::remove(gateway, exchange, caller, &change).await;
+    }
     match route {
         Route::Tenant(Verb::Get) => tenant::get(caller),
         Route::Tenant(Verb::Delete) => tenant::delete(gateway, exchange, caller).await,
@@ -106,30 +110,23 @@ async fn manage<P: Platform, B: RequestBody>(
         Route::AvailableModels(uuid) => providers::available(gateway, exchange, caller, uuid).await,
         Route::ProviderModels(Verb::Post, uuid) => models::enable(gateway, exchange, caller, uuid, body).await,
         Route::ProviderModels(_, uuid) => models::list_of_provider(caller, uuid),
-        Route::ProviderModel(Verb::Delete, provider, uuid) => {
-            models::delete(gateway, exchange, caller, Some(provider), uuid).await
-        }
         Route::ProviderModel(verb, provider, uuid) => {
             models::change(gateway, exchange, caller, *verb, provider, uuid, body).await
         }
-        Route::Model(_, uuid) => models::delete(gateway, exchange, caller, None, uuid).await,
         Route::Keys(Verb::Post) => keys::create(gateway, exchange, caller, body).await,
         Route::Keys(_) => keys::list(exchange, caller).await,
         Route::Balancers(Verb::Post) => balancers::create(gateway, exchange, caller, body).await,
         Route::Balancers(_) => balancers::list(exchange, caller),
         Route::Balancer(Verb::Put, uuid) => balancers::replace(gateway, exchange, caller, uuid, body).await,
-        Route::Balancer(Verb::Delete, uuid) => balancers::delete(gateway, exchange, caller, uuid).await,
         Route::Balancer(_, uuid) => balancers::get(exchange, caller, uuid),
         Route::Key(id) => keys::revoke(gateway, exchange, caller, id).await,
         Route::RateLimits(Verb::Post) => rate_limits::create(gateway, exchange, caller, body).await,
         Route::RateLimits(_) => rate_limits::list(caller),
         Route::RateLimit(Verb::Put, uuid) => rate_limits::replace(gateway, exchange, caller, uuid, body).await,
-        Route::RateLimit(Verb::Delete, uuid) => rate_limits::delete(gateway, exchange, caller, uuid).await,
         Route::RateLimit(_, uuid) => rate_limits::get(caller, uuid),
         Route::Policies(Verb::Post) => policies::create(gateway, exchange, caller, body).await,
         Route::Policies(Verb::Delete) => policies::delete_described(gateway, exchange, caller, body).await,
         Route::Policies(_) => policies::list(caller),
-        Route::Policy(Verb::Delete, uuid) => policies::delete(gateway, exchange, caller, uuid).await,
         Route::Policy(_, uuid) => policies::get(caller, uuid),
         Route::Usage(whose) => usage::get(exchange, caller, *whose, head).await,
         Route::Health
@@ -140,8 +137,25 @@ async fn manage<P: Platform, B: RequestBody>(
         | Route::ImportTenant
         | Route::Data(_)
         | Route::Explain
-        | Route::Models(_) => Err(Failure::internal("route served elsewhere")),
+        | Route::Models(_)
+        | Route::Model(..) => Err(Failure::internal("route served elsewhere")),
     }
+}
+
+/// What a route takes out of the head, if it does nothing else.
+fn removal(route: &Route<'_>) -> Option<Change> {
+    let text = |uuid: &&str| String::from(*uuid);
+    Some(match route {
+        // A uuid only, since a name may stand for several.
+        Route::Model(Verb::Delete, uuid) => Change::RemoveModel { uuid: text(uuid), provider: None },
+        Route::ProviderModel(Verb::Delete, provider, uuid) => {
+            Change::RemoveModel { uuid: text(uuid), provider: Some(text(provider)) }
+        }
+        Route::Balancer(Verb::Delete, uuid) => Change::RemoveBalancer(text(uuid)),
+        Route::RateLimit(Verb::Delete, uuid) => Change::RemoveRateLimit(text(uuid)),
+        Route::Policy(Verb::Delete, uuid) => Change::RemovePolicies(vec![text(uuid)]),
+        _ => return None,
+    })
 }
 
 fn operator(identity: &Identity) -> Outcome<()> {

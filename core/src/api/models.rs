@@ -9,14 +9,14 @@ use serde_json::{Map, Value};
 
 use super::input::{Input, bad_name, fields, optional, required, string};
 use super::policies::{may_read, may_use};
-use super::{List, Mount, Verb, json, no_content};
+use super::{List, Mount, Verb, json, write};
 use crate::account::{Price, PriceError};
 use crate::error::{ErrorCode, Failure, Outcome};
 use crate::exchange::Exchange;
 use crate::gateway::Gateway;
 use crate::json::{self as raw_json, Object};
 use crate::limits;
-use crate::model::{Alias, Change, Head, Model, ModelId, Overrides, Provider, random_uuid};
+use crate::model::{Alias, Change, Head, Model, ModelId, Overrides, Provider};
 use crate::ports::{Platform, RequestBody};
 use crate::tenancy::{self, Caller, no_model, no_provider};
 
@@ -260,10 +260,9 @@ pub(super) async fn enable<P: Platform, B: RequestBody>(
     let body = input.admin().await?;
     let object = fields(&body, &["id", "alias", "metadata", "capabilities", "price", "weight", "priority"])?;
     let id = ModelId::parse(&required(&object, "id")?).map_err(bad_name("id"))?;
-    let mut random = [0_u8; 16];
-    exchange.platform().fill_random(&mut random);
+    let (uuid, created) = write::born(exchange.platform());
     let model = Model {
-        uuid: random_uuid(random).to_string(),
+        uuid,
         provider: provider.to_owned(),
         id,
         alias: alias(&object)?,
@@ -272,7 +271,7 @@ pub(super) async fn enable<P: Platform, B: RequestBody>(
         price: price(&object)?,
         weight: number(&object, "weight", 1, limits::WEIGHT)?,
         priority: number(&object, "priority", 0, limits::PRIORITY)?,
-        created: exchange.platform().now_ms() / 1000,
+        created,
         rest: Map::new(),
     };
     let config = tenancy::change(gateway, exchange, caller, &Change::AddModel(model.clone())).await?;
@@ -329,17 +328,4 @@ pub(super) async fn change<P: Platform, B: RequestBody>(
     let provider = head.provider(provider).ok_or_else(no_provider)?;
     let stored = head.model(uuid).ok_or_else(no_model)?;
     json(StatusCode::OK, &View::of(stored, provider))
-}
-
-/// `DELETE /v1/models/{uuid}` and the same below its provider: a uuid only, since a name may stand for several.
-pub(super) async fn delete<P: Platform>(
-    gateway: &Gateway,
-    exchange: &Exchange<P>,
-    caller: &Caller,
-    provider: Option<&str>,
-    uuid: &str,
-) -> Outcome<Response<Bytes>> {
-    let change = Change::RemoveModel { uuid: uuid.to_owned(), provider: provider.map(str::to_owned) };
-    tenancy::change(gateway, exchange, caller, &change).await?;
-    Ok(no_content())
 }

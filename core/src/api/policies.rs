@@ -6,14 +6,14 @@ use http::{Response, StatusCode};
 use serde_json::{Map, Value};
 
 use super::input::{Input, fields, required, string};
-use super::{List, Route, Verb, json, no_content};
+use super::{List, Route, Verb, json, write};
 use crate::error::{ErrorCode, Failure, Outcome};
 use crate::exchange::Exchange;
 use crate::gateway::Gateway;
 use crate::json::Object;
-use crate::model::{Action, Balancer, Change, Conflict, Effect, Model, Policy, Resource, Scope, permits, random_uuid};
+use crate::model::{Action, Balancer, Change, Effect, Model, Policy, Resource, Scope, permits};
 use crate::ports::{Platform, RequestBody};
-use crate::tenancy::{self, Caller};
+use crate::tenancy::{self, Caller, no_policy};
 
 /// What a body says of a policy.
 struct Draft {
@@ -56,10 +56,7 @@ pub(super) async fn create<P: Platform, B: RequestBody>(
     input: Input<'_, B>,
 ) -> Outcome<Response<Bytes>> {
     let Draft { action, effect, resource, subject } = draft(&input.admin().await?)?;
-    let mut random = [0_u8; 16];
-    exchange.platform().fill_random(&mut random);
-    let uuid = random_uuid(random).to_string();
-    let created = exchange.platform().now_ms() / 1000;
+    let (uuid, created) = write::born(exchange.platform());
     let effect = effect.unwrap_or(Effect::Allow);
     let policy = Policy { uuid, action, effect, resource, subject, created, rest: Map::new() };
     let config = tenancy::change(gateway, exchange, caller, &Change::AddPolicy(policy.clone())).await?;
@@ -76,19 +73,7 @@ pub(super) fn list(caller: &Caller) -> Outcome<Response<Bytes>> {
 
 /// `GET /v1/policies/{id}`.
 pub(super) fn get(caller: &Caller, uuid: &str) -> Outcome<Response<Bytes>> {
-    let found = caller.config.head().policies.iter().find(|policy| policy.uuid == uuid);
-    json(StatusCode::OK, &found.ok_or_else(|| tenancy::conflict(Conflict::NoPolicy))?.to_value())
-}
-
-/// `DELETE /v1/policies/{id}`: 204.
-pub(super) async fn delete<P: Platform>(
-    gateway: &Gateway,
-    exchange: &Exchange<P>,
-    caller: &Caller,
-    uuid: &str,
-) -> Outcome<Response<Bytes>> {
-    tenancy::change(gateway, exchange, caller, &Change::RemovePolicies(vec![uuid.to_owned()])).await?;
-    Ok(no_content())
+    json(StatusCode::OK, &caller.config.head().policy(uuid).ok_or_else(no_policy)?.to_value())
 }
 
 /// `DELETE /v1/policies` with a body, as older SDKs of IBM have it: the policy of that action, resource and subject, of
@@ -107,8 +92,7 @@ pub(super) async fn delete_described<P: Platform, B: RequestBody>(
             && draft.effect.is_none_or(|effect| effect == policy.effect)
     };
     let uuids = caller.config.head().policies.iter().filter(described).map(|policy| policy.uuid.clone()).collect();
-    tenancy::change(gateway, exchange, caller, &Change::RemovePolicies(uuids)).await?;
-    Ok(no_content())
+    write::remove(gateway, exchange, caller, &Change::RemovePolicies(uuids)).await
 }
 
 /// Whether policies let the caller do something. The operator, and keys with both scopes, are not bound by them: else a

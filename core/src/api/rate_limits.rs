@@ -5,15 +5,15 @@ use http::{Response, StatusCode};
 use serde_json::{Map, Value};
 
 use super::input::{Input, fields, optional, required, string};
-use super::{List, json, no_content};
+use super::{List, json, write};
 use crate::error::{ErrorCode, Failure, Outcome};
 use crate::exchange::Exchange;
 use crate::gateway::Gateway;
 use crate::json::Object;
 use crate::limits;
-use crate::model::{Bucket, Change, KeyRecord, LimitScope, RateLimit, random_uuid};
+use crate::model::{Bucket, Change, KeyRecord, LimitScope, RateLimit};
 use crate::ports::{Platform, RequestBody, Store};
-use crate::tenancy::{self, Caller};
+use crate::tenancy::{Caller, no_rate_limit};
 
 /// Spellings of the ids, ours first: IBM's SDK for Node sends `providerId` and `modelId`.
 const PROVIDER: [&str; 3] = ["provider_uuid", "provider_id", "providerId"];
@@ -106,13 +106,10 @@ pub(super) async fn create<P: Platform, B: RequestBody>(
     input: Input<'_, B>,
 ) -> Outcome<Response<Bytes>> {
     let Draft { scope, request, token } = draft(exchange, caller, input).await?;
-    let mut random = [0_u8; 16];
-    exchange.platform().fill_random(&mut random);
-    let now = exchange.platform().now_ms() / 1000;
-    let uuid = random_uuid(random).to_string();
-    let limit = RateLimit { uuid, scope, request, token, created: now, updated: now, rest: Map::new() };
-    tenancy::change(gateway, exchange, caller, &Change::AddRateLimit(limit.clone())).await?;
-    json(StatusCode::CREATED, &limit.to_value())
+    let (uuid, created) = write::born(exchange.platform());
+    let limit = RateLimit { uuid, scope, request, token, created, updated: created, rest: Map::new() };
+    let shown = limit.to_value();
+    write::put(gateway, exchange, caller, &Change::AddRateLimit(limit), StatusCode::CREATED, &shown).await
 }
 
 /// `PUT /v1/rate-limits/{id}`: replaces; a bucket that is left out goes. What was taken stays taken. 200.
@@ -123,12 +120,12 @@ pub(super) async fn replace<P: Platform, B: RequestBody>(
     uuid: &str,
     input: Input<'_, B>,
 ) -> Outcome<Response<Bytes>> {
-    let old = find(caller, uuid)?.clone();
+    let old = caller.config.head().rate_limit(uuid).ok_or_else(no_rate_limit)?.clone();
     let Draft { scope, request, token } = draft(exchange, caller, input).await?;
     let updated = exchange.platform().now_ms() / 1000;
     let limit = RateLimit { scope, request, token, updated, ..old };
-    tenancy::change(gateway, exchange, caller, &Change::ReplaceRateLimit(limit.clone())).await?;
-    json(StatusCode::OK, &limit.to_value())
+    let shown = limit.to_value();
+    write::put(gateway, exchange, caller, &Change::ReplaceRateLimit(limit), StatusCode::OK, &shown).await
 }
 
 /// `GET /v1/rate-limits`: the oldest first.
@@ -139,21 +136,5 @@ pub(super) fn list(caller: &Caller) -> Outcome<Response<Bytes>> {
 
 /// `GET /v1/rate-limits/{id}`.
 pub(super) fn get(caller: &Caller, uuid: &str) -> Outcome<Response<Bytes>> {
-    json(StatusCode::OK, &find(caller, uuid)?.to_value())
-}
-
-/// `DELETE /v1/rate-limits/{id}`: 204.
-pub(super) async fn delete<P: Platform>(
-    gateway: &Gateway,
-    exchange: &Exchange<P>,
-    caller: &Caller,
-    uuid: &str,
-) -> Outcome<Response<Bytes>> {
-    tenancy::change(gateway, exchange, caller, &Change::RemoveRateLimit(uuid.to_owned())).await?;
-    Ok(no_content())
-}
-
-fn find<'a>(caller: &'a Caller, uuid: &str) -> Outcome<&'a RateLimit> {
-    let found = caller.config.head().rate_limits.iter().find(|limit| limit.uuid == uuid);
-    found.ok_or_else(|| tenancy::conflict(crate::model::Conflict::NoRateLimit))
+    json(StatusCode::OK, &caller.config.head().rate_limit(uuid).ok_or_else(no_rate_limit)?.to_value())
 }

@@ -4,7 +4,8 @@ use bytes::Bytes;
 use futures_util::{StreamExt, stream};
 use http::HeaderMap;
 
-use super::{Answer, Draft, Run, Trace, Wire, read_as};
+use super::read::read_as;
+use super::{Answer, Draft, Run, Trace, Wire};
 use crate::account::Usage;
 use crate::chat::{Encoded, Inlined};
 use crate::dialect::openai_chat::Shape;

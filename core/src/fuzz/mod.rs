@@ -127,6 +127,16 @@ impl Dice {
     }
 }
 
+/// What a promise of core says is there.
+///
+/// # Panics
+/// When it is not, with what is wrong then.
+#[track_caller]
+#[expect(clippy::expect_used, reason = "a fuzz target tells by a panic that a promise is broken")]
+fn must<T>(found: Option<T>, wrong: &str) -> T {
+    found.expect(wrong)
+}
+
 /// No inputs beside the golden ones.
 fn none() -> Vec<Vec<u8>> {
     Vec::new()

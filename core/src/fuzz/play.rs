@@ -2,7 +2,7 @@
 
 use bytes::Bytes;
 
-use super::Dice;
+use super::{Dice, must};
 use crate::account::{Estimate, Usage};
 use crate::deployment::Timeouts;
 use crate::error::ErrorCode;
@@ -109,8 +109,7 @@ pub(crate) fn play(codec: Codec, body: &Bytes, mut pieces: Pieces, end: Result<(
     }
     assert!(relay.push(&Bytes::from_static(b"data: {}\n\n"), 2).bytes.is_empty(), "output after the end");
     assert!(relay.wake(3_000_000).bytes.is_empty(), "output after the end");
-    #[expect(clippy::expect_used, reason = "a stream without an end is what this looks for")]
-    let end = relay.ended().expect("no end");
+    let end = must(relay.ended(), "no end");
     // Of a cut stream the usage is estimated, from text that may have come in the same bytes as the break.
     let whole = relay.ended() == Some(End::Complete);
     let usage = relay.settle(Estimate::NONE).filter(|_| whole).and_then(|measure| measure.usage);

@@ -1,7 +1,10 @@
 //! What every stream that leaves must be: events of OpenAI's chunks, and one end.
 
+use std::collections::BTreeMap;
+
 use serde_json::{Map, Value};
 
+use super::must;
 use super::play::Played;
 use crate::dialect::openai_chat::Shape;
 use crate::error::ErrorCode;
@@ -52,8 +55,7 @@ pub(crate) fn payloads(bytes: &[u8]) -> Vec<&[u8]> {
     let mut rest = bytes;
     let mut payloads = Vec::new();
     while !rest.is_empty() {
-        #[expect(clippy::expect_used, reason = "this looks for it")]
-        let end = memchr::memmem::find(rest, b"\n\n").expect("an event without its end");
+        let end = must(memchr::memmem::find(rest, b"\n\n"), "an event without its end");
         let (event, tail) = rest.split_at(end);
         assert!(event.starts_with(b"data: "), "not a data event: {}", text(event));
         let payload = event.get(6..).unwrap_or_default();
@@ -111,7 +113,7 @@ fn theirs(payload: &[u8]) {
 struct Stream {
     /// `id`, `created` and `model`, which never change.
     head: Option<[Value; 3]>,
-    choices: Vec<(u64, Choice)>,
+    choices: BTreeMap<u64, Choice>,
     /// A chunk could not be read as a tree, so that nothing is known of what came before.
     missed: bool,
 }
@@ -130,8 +132,7 @@ impl Stream {
             self.missed = true;
             return;
         };
-        #[expect(clippy::expect_used, reason = "this looks for it")]
-        let chunk = value.as_object().expect("a chunk is an object");
+        let chunk = must(value.as_object(), "a chunk that is no object");
         let known =
             ["id", "object", "created", "model", "choices", "usage", "service_tier", "system_fingerprint"].as_slice();
         only(chunk, known);
@@ -142,25 +143,11 @@ impl Stream {
         assert!(matches!(&head, [Value::String(_), Value::Number(_), Value::String(_)]), "{value}");
         assert_eq!(self.head.get_or_insert_with(|| head.clone()), &head, "the head changed");
         assert!(chunk.get("usage").is_none_or(|usage| usage.is_null() || usage.is_object()), "{value}");
-        #[expect(clippy::expect_used, reason = "this looks for it")]
-        let choices = chunk.get("choices").and_then(Value::as_array).expect("choices");
-        for choice in choices {
-            #[expect(clippy::expect_used, reason = "this looks for it")]
-            let (choice, index) = (
-                choice.as_object().expect("a choice is an object"),
-                choice.get("index").and_then(Value::as_u64).expect("an index"),
-            );
-            self.choice(index).take(index, choice, shape);
+        for choice in must(chunk.get("choices").and_then(Value::as_array), "a chunk without choices") {
+            let choice = must(choice.as_object(), "a choice that is no object");
+            let index = must(choice.get("index").and_then(Value::as_u64), "a choice without an index");
+            self.choices.entry(index).or_default().take(index, choice, shape);
         }
-    }
-
-    fn choice(&mut self, index: u64) -> &mut Choice {
-        let at = self.choices.iter().position(|(known, _)| *known == index).unwrap_or_else(|| {
-            self.choices.push((index, Choice::default()));
-            self.choices.len() - 1
-        });
-        #[expect(clippy::expect_used, reason = "it was found or has just been added")]
-        &mut self.choices.get_mut(at).expect("a choice").1
     }
 }
 
@@ -184,8 +171,7 @@ impl Choice {
                 assert!(!choice.contains_key("delta"), "{choice:?}");
             }
             Shape::Chat => {
-                #[expect(clippy::expect_used, reason = "this looks for it")]
-                self.delta(index, choice.get("delta").and_then(Value::as_object).expect("a delta"));
+                self.delta(index, must(choice.get("delta").and_then(Value::as_object), "a choice without a delta"));
                 assert!(!choice.contains_key("text"), "{choice:?}");
             }
         }
@@ -228,8 +214,7 @@ impl Choice {
 
     /// Calls are numbered without gaps, and only the first part of one has its id and name.
     fn call(&mut self, call: &Value) {
-        #[expect(clippy::expect_used, reason = "this looks for it")]
-        let index = call.get("index").and_then(Value::as_u64).expect("a call has an index");
+        let index = must(call.get("index").and_then(Value::as_u64), "a call without an index");
         let function = call.get("function");
         assert!(function.and_then(|f| f.get("arguments")).is_some_and(Value::is_string), "{call}");
         let first = index == self.calls;

@@ -2,7 +2,8 @@
 
 use serde_json::{Map, Value};
 
-use super::head::{Conflict, Head};
+use super::change::Conflict;
+use super::head::Head;
 use super::names::{Alias, ObjectName};
 use super::record::{Members, record};
 use crate::limits;

@@ -7,8 +7,8 @@
 
 use base64::Engine as _;
 use base64::engine::general_purpose::{STANDARD, URL_SAFE_NO_PAD};
+use chacha20poly1305::ChaCha20Poly1305;
 use chacha20poly1305::aead::{Aead, KeyInit, Payload};
-use chacha20poly1305::{ChaCha20Poly1305, Key, Nonce};
 use hmac::{Hmac, Mac};
 use sha2::{Digest, Sha256};
 use zeroize::Zeroizing;
@@ -60,15 +60,21 @@ impl SealingKeys {
     /// `random` must be fresh random bytes: a data key and the nonce of its wrapping. 96 random bits are safe for fewer
     /// than 2^32 envelopes under one key, far more than a deployment ever writes.
     pub fn seal(&self, random: [u8; KEY_BYTES + NONCE_BYTES], tenant: &str, id: &str, plain: &str) -> String {
-        let random = Zeroizing::new(random);
-        let (data_key, nonce) = random.split_at(KEY_BYTES);
-        let ciphertext = encrypt(data_key, &ONLY, &place([V2, "", tenant, id]), plain.as_bytes());
-        self.wrapped(data_key, nonce, tenant, id, &URL_SAFE_NO_PAD.encode(ciphertext))
+        let (data_key, nonce) = parts(&Zeroizing::new(random));
+        let ciphertext = encrypt(&data_key, &ONLY, &place([V2, "", tenant, id]), plain.as_bytes());
+        self.wrapped(&data_key, &nonce, tenant, id, &URL_SAFE_NO_PAD.encode(ciphertext))
     }
 
-    fn wrapped(&self, data_key: &[u8], nonce: &[u8], tenant: &str, id: &str, ciphertext: &str) -> String {
+    fn wrapped(
+        &self,
+        data_key: &[u8; KEY_BYTES],
+        nonce: &[u8; NONCE_BYTES],
+        tenant: &str,
+        id: &str,
+        ciphertext: &str,
+    ) -> String {
         let key = &self.current;
-        let wrapped = encrypt(key.bytes.as_slice(), nonce, &place([V2_KEY, &key.id, tenant, id]), data_key);
+        let wrapped = encrypt(&key.bytes, nonce, &place([V2_KEY, &key.id, tenant, id]), data_key);
         let text = |bytes: &[u8]| URL_SAFE_NO_PAD.encode(bytes);
         [V2, &key.id, &text(nonce), &text(&wrapped), ciphertext].join(".")
     }
@@ -80,7 +86,7 @@ impl SealingKeys {
             None => {
                 let key = self.named(envelope.key_id)?;
                 let place = place([V1, &key.id, tenant, id]);
-                decrypt(key.bytes.as_slice(), &envelope.nonce, &place, &envelope.ciphertext()?)?
+                decrypt(&key.bytes, &envelope.nonce, &place, &envelope.ciphertext()?)?
             }
             Some(_) => {
                 let data_key = self.data_key(&envelope, tenant, id)?;
@@ -109,16 +115,21 @@ impl SealingKeys {
             return Ok(self.seal(random, tenant, id, self.open(tenant, id, sealed)?.open()));
         }
         let data_key = self.data_key(&envelope, tenant, id)?;
-        let (_, nonce) = random.split_at(KEY_BYTES);
-        Ok(self.wrapped(&data_key, nonce, tenant, id, envelope.ciphertext))
+        let (_, nonce) = parts(&Zeroizing::new(random));
+        Ok(self.wrapped(&data_key, &nonce, tenant, id, envelope.ciphertext))
     }
 
-    fn data_key(&self, envelope: &Envelope<'_>, tenant: &str, id: &str) -> Result<Zeroizing<Vec<u8>>, SealError> {
+    fn data_key(
+        &self,
+        envelope: &Envelope<'_>,
+        tenant: &str,
+        id: &str,
+    ) -> Result<Zeroizing<[u8; KEY_BYTES]>, SealError> {
         let key = self.named(envelope.key_id)?;
         let wrapped = envelope.wrapped.as_deref().ok_or(SealError::Broken)?;
         let place = place([V2_KEY, &key.id, tenant, id]);
-        let data_key = Zeroizing::new(decrypt(key.bytes.as_slice(), &envelope.nonce, &place, wrapped)?);
-        if data_key.len() == KEY_BYTES { Ok(data_key) } else { Err(SealError::Broken) }
+        let data_key = Zeroizing::new(decrypt(&key.bytes, &envelope.nonce, &place, wrapped)?);
+        data_key.as_slice().try_into().map(Zeroizing::new).map_err(|_| SealError::Broken)
     }
 
     fn named(&self, id: &str) -> Result<&SealingKey, SealError> {
@@ -158,7 +169,7 @@ impl SealingKey {
     }
 
     fn derive(&self, purpose: &str) -> [u8; KEY_BYTES] {
-        #[expect(clippy::expect_used, reason = "HMAC takes keys of every length")]
+        #[expect(clippy::expect_used, reason = "HMAC takes keys of every length, and none may stand in for this")]
         let mut mac = <Hmac<Sha256> as Mac>::new_from_slice(self.bytes.as_slice()).expect("any key length");
         mac.update(b"model-gateway derive ");
         mac.update(purpose.as_bytes());
@@ -194,15 +205,29 @@ impl<'a> Envelope<'a> {
     }
 }
 
-#[expect(clippy::expect_used, reason = "fails only beyond 256 GiB")]
-fn encrypt(key: &[u8], nonce: &[u8], place: &[u8], plain: &[u8]) -> Vec<u8> {
-    let cipher = ChaCha20Poly1305::new(Key::from_slice(key));
-    cipher.encrypt(Nonce::from_slice(nonce), Payload { msg: plain, aad: place }).expect("a short text")
+/// Random bytes as a data key and a nonce.
+fn parts(random: &[u8; KEY_BYTES + NONCE_BYTES]) -> (Zeroizing<[u8; KEY_BYTES]>, [u8; NONCE_BYTES]) {
+    let (mut data_key, mut nonce) = (Zeroizing::new([0; KEY_BYTES]), [0; NONCE_BYTES]);
+    for (to, from) in data_key.iter_mut().chain(&mut nonce).zip(random) {
+        *to = *from;
+    }
+    (data_key, nonce)
 }
 
-fn decrypt(key: &[u8], nonce: &[u8], place: &[u8], ciphertext: &[u8]) -> Result<Vec<u8>, SealError> {
-    let cipher = ChaCha20Poly1305::new(Key::from_slice(key));
-    cipher.decrypt(Nonce::from_slice(nonce), Payload { msg: ciphertext, aad: place }).map_err(|_| SealError::Broken)
+#[expect(clippy::expect_used, reason = "fails only beyond 256 GiB, and a credential is of some KiB")]
+fn encrypt(key: &[u8; KEY_BYTES], nonce: &[u8; NONCE_BYTES], place: &[u8], plain: &[u8]) -> Vec<u8> {
+    let cipher = ChaCha20Poly1305::new(key.into());
+    cipher.encrypt(nonce.into(), Payload { msg: plain, aad: place }).expect("a short text")
+}
+
+fn decrypt(
+    key: &[u8; KEY_BYTES],
+    nonce: &[u8; NONCE_BYTES],
+    place: &[u8],
+    ciphertext: &[u8],
+) -> Result<Vec<u8>, SealError> {
+    let cipher = ChaCha20Poly1305::new(key.into());
+    cipher.decrypt(nonce.into(), Payload { msg: ciphertext, aad: place }).map_err(|_| SealError::Broken)
 }
 
 /// The associated data: every part with its length before it, so that no two places give the same bytes.

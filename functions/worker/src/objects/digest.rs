@@ -19,14 +19,12 @@ impl DigestObject {
     /// Made by the platform when it is first asked, and again after it was put to rest.
     #[wasm_bindgen(constructor)]
     pub fn new(state: JsValue, _env: JsValue) -> Result<Self, JsValue> {
-        crate::panic::install();
         Ok(Self { tables: Tables::new(state, SCHEMA)? })
     }
 
     /// Answers one message.
     pub async fn fetch(&self, request: JsValue) -> Result<JsValue, JsValue> {
-        let message = received(&request).await?;
-        Ok(reply(self.answer(Fields::new(message))?))
+        Ok(reply(self.answer(received(&request).await?)?))
     }
 
     /// What was told last has ended.

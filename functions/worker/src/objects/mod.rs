@@ -15,7 +15,7 @@ use js_sys::{Array, Uint8Array};
 use wasm_bindgen::prelude::*;
 
 use crate::host;
-use crate::wire::Message;
+use crate::wire::{Fields, Message};
 
 /// The SQLite storage of one object.
 pub(crate) struct Tables {
@@ -31,8 +31,9 @@ pub(crate) enum Column<'a> {
 }
 
 impl Tables {
-    /// The storage behind a Durable Object's state, with these tables.
+    /// The storage of a Durable Object that is being made, with these tables. Panics are logged from here on.
     pub(crate) fn new(state: JsValue, schema: &str) -> Result<Self, JsValue> {
+        crate::panic::install();
         host::query(&state, schema, &Array::new())?;
         Ok(Self { state })
     }
@@ -95,10 +96,10 @@ pub(crate) fn answer_pairs(pairs: &[(Bytes, Bytes)]) -> Message {
     pairs.iter().fold(Message::default(), |message, (name, record)| message.bytes(Some(name)).bytes(Some(record)))
 }
 
-/// The message of a request to an object.
-pub(crate) async fn received(request: &JsValue) -> Result<Bytes, JsValue> {
+/// The fields of the message of a request to an object.
+pub(crate) async fn received(request: &JsValue) -> Result<Fields, JsValue> {
     let bytes = wasm_bindgen_futures::JsFuture::from(host::message(request)).await?;
-    Ok(Bytes::from(Uint8Array::new(&bytes).to_vec()))
+    Ok(Fields::new(Bytes::from(Uint8Array::new(&bytes).to_vec())))
 }
 
 /// An answer, or a refusal of what makes no sense.
