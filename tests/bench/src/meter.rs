@@ -32,7 +32,7 @@ impl Cost {
 /// Measures both in many short turns, of which the quicker half was not disturbed.
 pub(crate) fn measure() -> Outcome<Cost> {
     let bench = Bench::new()?;
-    let mut turns = [Vec::new(), Vec::new()];
+    let (mut offs, mut ons) = (Vec::new(), Vec::new());
     for turn in 0..2 * (TURNS + WARM) {
         let on = turn % 2 == 1;
         set_metering(on);
@@ -42,15 +42,15 @@ pub(crate) fn measure() -> Outcome<Cost> {
         set_metering(true);
         asked?;
         if turn >= 2 * WARM {
-            turns[usize::from(on)].push(took);
+            if on { ons.push(took) } else { offs.push(took) }
         }
     }
-    let [off_ns, on_ns] = turns.map(|mut took| {
+    let quicker = |mut took: Vec<f64>| {
         took.sort_by(f64::total_cmp);
         took.truncate(took.len() / 2);
         median(took)
-    });
-    Ok(Cost { off_ns, on_ns })
+    };
+    Ok(Cost { off_ns: quicker(offs), on_ns: quicker(ons) })
 }
 
 /// A gateway with a tenant whose provider streams.
