@@ -12,6 +12,5 @@ pub(crate) use request::json_failure;
 pub(crate) use request::{Call, decode_request, read_call};
 pub(crate) use response::encode::{Envelope, encode_response};
 pub(crate) use response::{classify, read_answer, read_models};
-#[cfg(any(test, feature = "test-support"))]
 pub(crate) use stream::{Encoder, Shape};
 pub(crate) use stream::{Event, read_event, without_usage};
