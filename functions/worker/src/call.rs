@@ -213,7 +213,7 @@ impl Call {
         if let (false, Some(gateway), Some(call)) = (work.is_empty(), isolate::gateway(), call) {
             self.afterwards.set(true);
             let carrying = async move {
-                gateway.carry_out(&Edge::new(&call), work, PATIENCE_MS).await;
+                gateway.gather(&Edge::new(&call), work, PATIENCE_MS).await;
             };
             *self.future.borrow_mut() = Some(Box::pin(carrying));
             self.woken.due.store(true, Ordering::Relaxed);
