@@ -17,7 +17,7 @@ pub enum Change {
     Tenant {
         /// Its name.
         name: TenantName,
-        /// See [`TenantRecord::strict_parameters`].
+        /// See `strict_parameters` of the tenant.
         strict_parameters: bool,
     },
     /// A new provider.
