@@ -121,7 +121,8 @@ impl Gateway {
     }
 
     /// The same where other requests go on beside this one and a write costs as much as a request: the rows of those that
-    /// end while one is written are written together after it, by whoever wrote. What others wait for is done at once.
+    /// end while one is written are written together after it, by whoever wrote. What others wait for is done at once, and
+    /// while the ledger fails each request tries for itself, so that the patience of the last one counts.
     pub async fn gather<P: Platform>(&self, platform: &P, work: Vec<Deferred>, patience_ms: u64) -> bool {
         if !work.iter().all(|work| matches!(work, Deferred::Row(_))) {
             return self.carry_out(platform, work, patience_ms).await;
@@ -133,14 +134,12 @@ impl Gateway {
         for lost in self.backlog.keep(rows.collect()) {
             tell_lost(platform, &lost.entry);
         }
-        let until = platform.now_ms().saturating_add(patience_ms);
         while !self.backlog.rows().is_empty() {
             let Some(gathering) = Gathering::begin(&self.backlog) else { return true };
-            let left = until.saturating_sub(platform.now_ms());
-            let written = self.carry_out(platform, Vec::new(), left).await;
+            let written = self.carry_out(platform, Vec::new(), 0).await;
             drop(gathering);
             if !written {
-                return false;
+                return self.carry_out(platform, Vec::new(), patience_ms).await;
             }
         }
         true

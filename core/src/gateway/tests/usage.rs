@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::limits;
-use crate::ports::Platform;
+use crate::ports::{Entry, Kind, Ledger, Place, Platform};
 use crate::testing::{Answer, Chunk};
 
 const ANSWER: &str = r#"{"id":"c","object":"chat.completion","created":1,"model":"gpt-4o","choices":[{"index":0,
@@ -177,24 +177,41 @@ fn rows_of_requests_that_end_meanwhile_are_written_together() {
     let rows = || bench.world.ledger().rows().len();
     assert!(bench.world.run(gather(work())));
     assert_eq!(rows(), 1, "nobody waits for company");
-    // A write takes its time: here it is repeated.
-    bench.world.ledger().set_down(true);
+    bench.world.ledger().hold(true);
     let mut first = std::pin::pin!(gather(work()));
-    assert!(bench.world.run_for(10, first.as_mut()).is_none());
+    assert!(bench.world.run_for(0, first.as_mut()).is_none());
     for _ in 0..3 {
         assert!(bench.world.run(gather(work())), "whoever writes takes it along");
     }
-    assert!(bench.world.run_for(10, first.as_mut()).is_none());
-    bench.world.ledger().set_down(false);
+    bench.world.ledger().hold(false);
     assert_eq!(rows(), 1);
     assert!(bench.world.run(first));
     assert_eq!(rows(), 5);
-    // One that is let go leaves its row, and those of others, to the next.
-    bench.world.ledger().set_down(true);
-    assert!(bench.world.run_for(1, gather(work())).is_none());
-    bench.world.ledger().set_down(false);
+    // One that is let go leaves its row to the next.
+    bench.world.ledger().hold(true);
+    assert!(bench.world.run_for(0, gather(work())).is_none());
+    bench.world.ledger().hold(false);
     assert!(bench.world.run(gather(work())));
     assert_eq!(rows(), 7);
+}
+
+#[test]
+fn while_the_ledger_fails_each_request_tries_for_itself() {
+    let bench = Bench::new();
+    let gather = || {
+        bench.answers();
+        bench.gateway.gather(&bench.world, bench.world.take_deferred(), 1_000)
+    };
+    bench.world.ledger().set_down(true);
+    let mut first = std::pin::pin!(gather());
+    assert!(bench.world.run_for(10, first.as_mut()).is_none());
+    let began = bench.world.now_ms();
+    assert!(!bench.world.run(gather()));
+    assert!(bench.world.now_ms() - began > 500, "not left to the first one, whose patience ends before");
+    bench.world.ledger().set_down(false);
+    assert!(bench.world.run(gather()));
+    assert!(bench.world.run(first));
+    assert_eq!(bench.world.ledger().rows().len(), 3);
 }
 
 #[test]
@@ -320,6 +337,32 @@ fn the_ledgers_outage_is_503_and_its_nonsense_500() {
     bench.world.ledger().set_down(true);
     let (status, body) = bench.call(&bench.key, "GET", "/v1/usage", Value::Null);
     assert_eq!((status, body["error"]["code"].as_str()), (503, Some("store_unavailable")));
+}
+
+#[test]
+fn a_page_has_ten_thousand_results_at_most() {
+    let bench = Bench::new();
+    bench.answers();
+    bench.later(0);
+    let ledger = bench.world.ledger();
+    let (place, record) = ledger.records(Kind::Row).remove(0);
+    let (book, text) = (ledger.books()[0], String::from_utf8(record.to_vec()).unwrap());
+    let write = |numbers: std::ops::Range<usize>| {
+        let entry = |number| Entry {
+            place: Place { name: format!("x{number}"), ..place.clone() },
+            ends_ms: u64::MAX,
+            record: text.replace("\"fast\"", &format!("\"alias{number}\"")).into(),
+        };
+        bench.world.run(ledger.write(book, &numbers.map(entry).collect::<Vec<_>>())).unwrap();
+    };
+    let path = "/v1/usage?limit=1&group_by=alias";
+    // One is there already.
+    write(1..limits::USAGE_RESULTS);
+    let (status, page) = bench.call(&bench.key, "GET", path, Value::Null);
+    assert_eq!((status, page["data"][0]["results"].as_array().unwrap().len()), (200, limits::USAGE_RESULTS));
+    write(limits::USAGE_RESULTS..limits::USAGE_RESULTS + 1);
+    let (status, body) = bench.call(&bench.key, "GET", path, Value::Null);
+    assert_eq!((status, &body["error"]["param"]), (400, &json!("limit")));
 }
 
 #[test]
