@@ -1,8 +1,7 @@
 //! Work that no client waits for. It is handed to the platform as data and carried out when the answer has been given, or
 //! before its last byte where a process may stand still afterwards.
 
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Mutex, PoisonError};
 
 use futures_util::future::join3;
 
@@ -29,44 +28,20 @@ pub enum Deferred {
 
 /// What could not be written yet. The next work that is carried out takes it along.
 #[derive(Default)]
-pub(crate) struct Backlog {
-    rows: Mutex<Vec<Filed>>,
-    /// Somebody writes, and takes along what comes meanwhile.
-    gathering: AtomicBool,
-}
+pub(crate) struct Backlog(Mutex<Vec<Filed>>);
 
 impl Backlog {
-    fn rows(&self) -> MutexGuard<'_, Vec<Filed>> {
-        self.rows.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     fn take(&self) -> Vec<Filed> {
-        std::mem::take(&mut *self.rows())
+        std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
     /// Keeps what there is room for; the rest.
     fn keep(&self, mut rows: Vec<Filed>) -> Vec<Filed> {
-        let mut kept = self.rows();
+        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let room = limits::BACKLOG_ROWS.saturating_sub(kept.len()).min(rows.len());
         let lost = rows.split_off(room);
         kept.append(&mut rows);
         lost
-    }
-}
-
-/// Whoever writes. However that ends, the next one can begin.
-struct Gathering<'a>(&'a Backlog);
-
-impl<'a> Gathering<'a> {
-    /// Unless somebody does already.
-    fn begin(backlog: &'a Backlog) -> Option<Self> {
-        (!backlog.gathering.swap(true, Ordering::AcqRel)).then(|| Self(backlog))
-    }
-}
-
-impl Drop for Gathering<'_> {
-    fn drop(&mut self) {
-        self.0.gathering.store(false, Ordering::Release);
     }
 }
 
@@ -120,31 +95,6 @@ impl Gateway {
         written && paid
     }
 
-    /// The same where other requests go on beside this one and a write costs as much as a request: the rows of those that
-    /// end while one is written are written together after it, by whoever wrote. What others wait for is done at once, and
-    /// while the ledger fails each request tries for itself, so that the patience of the last one counts.
-    pub async fn gather<P: Platform>(&self, platform: &P, work: Vec<Deferred>, patience_ms: u64) -> bool {
-        if !work.iter().all(|work| matches!(work, Deferred::Row(_))) {
-            return self.carry_out(platform, work, patience_ms).await;
-        }
-        let rows = work.into_iter().filter_map(|work| match work {
-            Deferred::Row(row) => Some(row.file()),
-            Deferred::News(..) | Deferred::Tokens => None,
-        });
-        for lost in self.backlog.keep(rows.collect()) {
-            tell_lost(platform, &lost.entry);
-        }
-        while !self.backlog.rows().is_empty() {
-            let Some(gathering) = Gathering::begin(&self.backlog) else { return true };
-            let written = self.carry_out(platform, Vec::new(), 0).await;
-            drop(gathering);
-            if !written {
-                return self.carry_out(platform, Vec::new(), patience_ms).await;
-            }
-        }
-        true
-    }
-
     /// Pays the tokens that are owed.
     async fn pay<P: Platform>(&self, platform: &P, until: u64) -> bool {
         let mut tried = 0;
@@ -192,7 +142,7 @@ impl Gateway {
     /// Writes the rows that wait into the log, each once: for a process that may be ended without a word before it can try
     /// again. Written to the ledger afterwards they are the same rows, so nothing is counted twice by who uses both.
     pub fn tell_backlog<P: Platform>(&self, platform: &P) {
-        let mut rows = self.backlog.rows();
+        let mut rows = self.backlog.0.lock().unwrap_or_else(PoisonError::into_inner);
         for row in rows.iter_mut().filter(|row| !row.told) {
             row.told = true;
             tell(platform, Level::Warn, "ledger_row_waits", &row.entry);
@@ -201,7 +151,7 @@ impl Gateway {
 
     /// Whether work of earlier requests waits to be carried out.
     pub fn has_backlog(&self) -> bool {
-        self.limiter.owes() || !self.backlog.rows().is_empty()
+        self.limiter.owes() || !self.backlog.0.lock().unwrap_or_else(PoisonError::into_inner).is_empty()
     }
 }
 

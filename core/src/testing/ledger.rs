@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
-use std::task::{Context, Poll};
 
 use bytes::Bytes;
 
@@ -14,7 +13,6 @@ use crate::ports::{Book, Entry, Fault, Kind, Ledger, Place, PortError};
 pub struct MemoryLedger {
     books: Mutex<BTreeMap<Book, Pages>>,
     down: AtomicBool,
-    held: AtomicBool,
     /// Writes and moves that still work, plus one; 0: all do.
     left: AtomicI64,
 }
@@ -29,11 +27,6 @@ impl MemoryLedger {
     /// Makes every call fail, or work again.
     pub fn set_down(&self, down: bool) {
         self.down.store(down, Ordering::SeqCst);
-    }
-
-    /// Keeps writes from ending, or lets them end.
-    pub fn hold(&self, held: bool) {
-        self.held.store(held, Ordering::SeqCst);
     }
 
     /// After so many changes every further one fails; `None`: no more.
@@ -82,8 +75,6 @@ impl MemoryLedger {
 
 impl Ledger for MemoryLedger {
     async fn write(&self, book: Book, entries: &[Entry]) -> Result<(), PortError> {
-        let held = |_: &mut Context<'_>| if self.held.load(Ordering::SeqCst) { Poll::Pending } else { Poll::Ready(()) };
-        std::future::poll_fn(held).await;
         let mut books = self.change("ledger.write")?;
         let pages = books.entry(book).or_default();
         for entry in entries {

@@ -167,54 +167,6 @@ fn a_write_that_fails_is_repeated_within_the_patience() {
 }
 
 #[test]
-fn rows_of_requests_that_end_meanwhile_are_written_together() {
-    let bench = Bench::new();
-    let work = || {
-        bench.answers();
-        bench.world.take_deferred()
-    };
-    let gather = |work| bench.gateway.gather(&bench.world, work, 25_000);
-    let rows = || bench.world.ledger().rows().len();
-    assert!(bench.world.run(gather(work())));
-    assert_eq!(rows(), 1, "nobody waits for company");
-    bench.world.ledger().hold(true);
-    let mut first = std::pin::pin!(gather(work()));
-    assert!(bench.world.run_for(0, first.as_mut()).is_none());
-    for _ in 0..3 {
-        assert!(bench.world.run(gather(work())), "whoever writes takes it along");
-    }
-    bench.world.ledger().hold(false);
-    assert_eq!(rows(), 1);
-    assert!(bench.world.run(first));
-    assert_eq!(rows(), 5);
-    // One that is let go leaves its row to the next.
-    bench.world.ledger().hold(true);
-    assert!(bench.world.run_for(0, gather(work())).is_none());
-    bench.world.ledger().hold(false);
-    assert!(bench.world.run(gather(work())));
-    assert_eq!(rows(), 7);
-}
-
-#[test]
-fn while_the_ledger_fails_each_request_tries_for_itself() {
-    let bench = Bench::new();
-    let gather = || {
-        bench.answers();
-        bench.gateway.gather(&bench.world, bench.world.take_deferred(), 1_000)
-    };
-    bench.world.ledger().set_down(true);
-    let mut first = std::pin::pin!(gather());
-    assert!(bench.world.run_for(10, first.as_mut()).is_none());
-    let began = bench.world.now_ms();
-    assert!(!bench.world.run(gather()));
-    assert!(bench.world.now_ms() - began > 500, "not left to the first one, whose patience ends before");
-    bench.world.ledger().set_down(false);
-    assert!(bench.world.run(gather()));
-    assert!(bench.world.run(first));
-    assert_eq!(bench.world.ledger().rows().len(), 3);
-}
-
-#[test]
 fn work_that_is_let_go_is_done_by_the_next_one() {
     let bench = Bench::new();
     bench.world.ledger().set_down(true);
