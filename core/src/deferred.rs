@@ -1,12 +1,13 @@
 //! Work that no client waits for. It is handed to the platform as data and carried out when the answer has been given, or
 //! before its last byte where a process may stand still afterwards.
 
-use std::sync::{Mutex, PoisonError};
+mod backlog;
 
 use futures_util::future::join3;
 
+use self::backlog::{Batch, Standing};
 use crate::account::limiter;
-use crate::account::{Filed, Row, roll, roll_up};
+use crate::account::{Row, roll, roll_up};
 use crate::digest;
 use crate::gateway::Gateway;
 use crate::limits;
@@ -15,6 +16,8 @@ use crate::model::TenantId;
 use crate::ports::{Book, Entry, Ledger, Level, Platform, PortError, Store};
 use crate::registry::NameEntry;
 use crate::route::News;
+
+pub(crate) use self::backlog::Backlog;
 
 /// One piece of such work.
 pub enum Deferred {
@@ -26,38 +29,25 @@ pub enum Deferred {
     Tokens,
 }
 
-/// What could not be written yet. The next work that is carried out takes it along.
-#[derive(Default)]
-pub(crate) struct Backlog(Mutex<Vec<Filed>>);
-
-impl Backlog {
-    fn take(&self) -> Vec<Filed> {
-        std::mem::take(&mut *self.0.lock().unwrap_or_else(PoisonError::into_inner))
-    }
-
-    /// Keeps what there is room for; the rest.
-    fn keep(&self, mut rows: Vec<Filed>) -> Vec<Filed> {
-        let mut kept = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let room = limits::BACKLOG_ROWS.saturating_sub(kept.len()).min(rows.len());
-        let lost = rows.split_off(room);
-        kept.append(&mut rows);
-        lost
-    }
-}
-
-/// Rows on their way. Whatever is not written goes back to the backlog, also if the future that writes is dropped.
+/// Rows on their way. If the future that writes them is dropped, the next one may write them at once.
 struct Held<'a, P: Platform> {
     gateway: &'a Gateway,
     platform: &'a P,
-    rows: Vec<Filed>,
+    batches: Vec<Batch>,
 }
 
 impl<P: Platform> Drop for Held<'_, P> {
     fn drop(&mut self) {
-        for lost in self.gateway.backlog.keep(std::mem::take(&mut self.rows)) {
-            tell_lost(self.platform, &lost.entry);
-        }
+        self.gateway.backlog.release(&self.batches);
     }
+}
+
+/// Work, sorted by where it goes.
+struct Sorted {
+    /// Numbers of the rows, which are in the backlog.
+    rows: Vec<u64>,
+    news: Vec<(TenantId, Box<News>)>,
+    until_ms: u64,
 }
 
 /// The last place where a row can be kept is the log.
@@ -75,24 +65,68 @@ impl Gateway {
     /// Carries out work, and what earlier work left over. Failing writes are repeated for `patience_ms`; what is not written
     /// then is kept for the next time. Whether nothing is left.
     pub async fn carry_out<P: Platform>(&self, platform: &P, work: Vec<Deferred>, patience_ms: u64) -> bool {
-        let mut rows = self.backlog.take();
+        let sorted = self.sort(platform, work, patience_ms);
+        let write = self.write(platform, sorted.until_ms);
+        self.join(platform, sorted.news, sorted.until_ms, write).await
+    }
+
+    /// The same where each request does its own work and many end at once: one write takes the rows of all that ended in
+    /// [`limits::GATHER_MS`]. Nobody depends on another: whose rows are not written in time writes them, and what waits with
+    /// them.
+    pub async fn carry_out_gathered<P: Platform>(&self, platform: &P, work: Vec<Deferred>, patience_ms: u64) -> bool {
+        let sorted = self.sort(platform, work, patience_ms);
+        let write = self.gather(platform, &sorted.rows, sorted.until_ms);
+        self.join(platform, sorted.news, sorted.until_ms, write).await
+    }
+
+    fn sort<P: Platform>(&self, platform: &P, work: Vec<Deferred>, patience_ms: u64) -> Sorted {
+        let mut rows = Vec::new();
         let mut news = Vec::new();
         for work in work {
             match work {
-                Deferred::Row(row) => rows.push(row.file()),
+                Deferred::Row(row) => rows.push(row.file(self.backlog.book(&row))),
                 Deferred::News(tenant, told) => news.push((tenant, told)),
                 // What is owed is known already.
                 Deferred::Tokens => {}
             }
         }
-        let until = platform.now_ms().saturating_add(patience_ms);
+        let (rows, lost) = self.backlog.put(rows);
+        lost.iter().for_each(|filed| tell_lost(platform, &filed.entry));
+        Sorted { rows, news, until_ms: platform.now_ms().saturating_add(patience_ms) }
+    }
+
+    async fn join<P: Platform>(
+        &self,
+        platform: &P,
+        news: Vec<(TenantId, Box<News>)>,
+        until: u64,
+        write: impl Future<Output = bool>,
+    ) -> bool {
         let telling = async {
             for (tenant, told) in news {
                 digest::tell(self, platform, tenant, *told).await;
             }
         };
-        let (written, paid, ()) = join3(self.write(platform, rows, until), self.pay(platform, until), telling).await;
+        let (written, paid, ()) = join3(write, self.pay(platform, until), telling).await;
         written && paid
+    }
+
+    /// Waits for others that may write these rows, and writes them when nobody did.
+    async fn gather<P: Platform>(&self, platform: &P, mine: &[u64], until: u64) -> bool {
+        if mine.is_empty() {
+            return true;
+        }
+        let mut wait = limits::GATHER_MS;
+        loop {
+            platform.timer(wait).await;
+            let now = platform.now_ms();
+            match self.backlog.standing(mine, now) {
+                Standing::Written => return true,
+                Standing::Free => return self.write(platform, until).await,
+                Standing::Taken if now >= until => return false,
+                Standing::Taken => wait = (wait * 2).min(limits::ROWS_TAKEN_MS),
+            }
+        }
     }
 
     /// Pays the tokens that are owed.
@@ -110,30 +144,26 @@ impl Gateway {
         true
     }
 
-    /// Writes rows.
-    async fn write<P: Platform>(&self, platform: &P, rows: Vec<Filed>, until: u64) -> bool {
-        if rows.is_empty() {
+    /// Writes the rows that nobody else writes.
+    async fn write<P: Platform>(&self, platform: &P, until: u64) -> bool {
+        let now = platform.now_ms();
+        let mut held = Held { gateway: self, platform, batches: self.backlog.take(now) };
+        if held.batches.is_empty() {
             return true;
         }
-        let mut held = Held { gateway: self, platform, rows };
-        let now = platform.now_ms();
-        held.rows.retain(|row| {
-            let good = now.saturating_sub(row.entry.place.time_ms) < limits::LATEST_MS;
-            if !good {
-                tell_lost(platform, &row.entry);
-            }
-            good
-        });
-        held.rows.sort_by_key(|row| row.book);
+        held.give_up_late(now);
         let mut tried = 0;
         while !held.write_once().await {
             let wait = pause(platform, tried);
             tried += 1;
-            if platform.now_ms().saturating_add(wait) >= until {
-                let line = format!(r#"{{"level":"warn","event":"ledger_waits","rows":{}}}"#, held.rows.len());
+            let now = platform.now_ms();
+            if now.saturating_add(wait) >= until {
+                let rows: usize = held.batches.iter().map(|batch| batch.entries.len()).sum();
+                let line = format!(r#"{{"level":"warn","event":"ledger_waits","rows":{rows}}}"#);
                 platform.log(Level::Warn, &line);
                 return false;
             }
+            self.backlog.keep(&held.batches, now);
             platform.timer(wait).await;
         }
         true
@@ -142,16 +172,12 @@ impl Gateway {
     /// Writes the rows that wait into the log, each once: for a process that may be ended without a word before it can try
     /// again. Written to the ledger afterwards they are the same rows, so nothing is counted twice by who uses both.
     pub fn tell_backlog<P: Platform>(&self, platform: &P) {
-        let mut rows = self.backlog.0.lock().unwrap_or_else(PoisonError::into_inner);
-        for row in rows.iter_mut().filter(|row| !row.told) {
-            row.told = true;
-            tell(platform, Level::Warn, "ledger_row_waits", &row.entry);
-        }
+        self.backlog.tell(|entry| tell(platform, Level::Warn, "ledger_row_waits", entry));
     }
 
     /// Whether work of earlier requests waits to be carried out.
     pub fn has_backlog(&self) -> bool {
-        self.limiter.owes() || !self.backlog.0.lock().unwrap_or_else(PoisonError::into_inner).is_empty()
+        self.limiter.owes() || !self.backlog.is_empty()
     }
 }
 
@@ -187,23 +213,37 @@ impl Gateway {
 }
 
 impl<P: Platform> Held<'_, P> {
+    /// Tells the log the rows that are too late for any sum, and gives them up.
+    fn give_up_late(&mut self, now: u64) {
+        let late = |entry: &Entry| now.saturating_sub(entry.place.time_ms) >= limits::LATEST_MS;
+        for batch in self.batches.iter_mut().filter(|batch| batch.entries.iter().any(late)) {
+            let (lost, good): (Vec<_>, Vec<_>) =
+                batch.numbers.drain(..).zip(batch.entries.drain(..)).partition(|(_, entry)| late(entry));
+            for (number, entry) in lost {
+                tell_lost(self.platform, &entry);
+                self.gateway.backlog.remove(&[number]);
+            }
+            (batch.numbers, batch.entries) = good.into_iter().unzip();
+        }
+        self.batches.retain(|batch| !batch.entries.is_empty());
+    }
+
     /// Tries to write all rows, book by book; whether nothing is left to be tried again.
     async fn write_once(&mut self) -> bool {
         let mut failed = 0;
-        while let Some(book) = self.rows.get(failed).map(|row| row.book) {
-            let of_book = self.rows.iter().skip(failed).take_while(|row| row.book == book).count();
-            let count = of_book.min(limits::LEDGER_WRITE_ROWS);
-            let entries: Vec<Entry> = self.rows.iter().skip(failed).take(count).map(|row| row.entry.clone()).collect();
-            match append(self.platform, book, &entries).await {
-                Ok(()) => drop(self.rows.drain(failed..failed + count)),
-                Err(error) if error.retryable() => failed += count,
-                Err(_) => {
-                    self.rows.drain(failed..failed + count);
-                    entries.iter().for_each(|entry| tell_lost(self.platform, entry));
+        while let Some(batch) = self.batches.get(failed) {
+            match append(self.platform, batch.book, &batch.entries).await {
+                Ok(()) => {}
+                Err(error) if error.retryable() => {
+                    failed += 1;
+                    continue;
                 }
+                Err(_) => batch.entries.iter().for_each(|entry| tell_lost(self.platform, entry)),
             }
+            self.gateway.backlog.remove(&batch.numbers);
+            self.batches.remove(failed);
         }
-        self.rows.is_empty()
+        self.batches.is_empty()
     }
 }
 

@@ -17,7 +17,7 @@ const OVERLOADED = 5;
 const RETRYABLE = 6;
 const UNAVAILABLE = 7;
 const WHOLE_BYTES = 64 << 10; // an answer that says it is no longer than this is read in one go, with its head
-const WATCH_MS = 50; // a request that takes longer than this watches for its client to leave
+const WATCH_MS = 100; // a request that takes longer than this watches for its client to leave
 const BODILESS = [204, 205, 304];
 
 let core = null; // the `Core` of the wasm instance that is alive
@@ -71,8 +71,9 @@ class Call {
     this.context = context;
     this.release = null; // ends what `hold` began
     this.timer = undefined;
-    this.due = Infinity;
-    this.watched = false;
+    this.fires = Infinity; // when the timer does
+    this.due = Infinity; // when the wasm side wants to be woken
+    this.watched = false; // its client need not be watched for (any more)
     this.dropped = null; // operations that nobody waits for any more
     this.answer = new Promise((resolve) => (this.resolve = resolve));
     calls.set(this.id, this);
@@ -96,14 +97,17 @@ class Call {
     else request.signal.addEventListener('abort', () => leave(id));
   }
 
-  /** One timer: for what the wasm side waits for, and before that for `watch`. */
+  /** One timer: for what the wasm side waits for, and before that for `watch`. It is set anew only for an earlier time. */
   arm() {
+    const fires = Math.min(this.due, this.watched ? Infinity : Date.now() + WATCH_MS);
+    if (fires >= this.fires) return;
     clearTimeout(this.timer);
-    const wait = this.watched ? this.due - Date.now() : WATCH_MS;
-    if (wait !== Infinity) this.timer = setTimeout(() => this.tick(), Math.max(Math.min(wait, 0x7fffffff), 0));
+    this.fires = fires;
+    this.timer = setTimeout(() => this.tick(), Math.max(Math.min(fires - Date.now(), 0x7fffffff), 0));
   }
 
   tick() {
+    this.fires = Infinity;
     if (!calls.has(this.id)) return;
     this.watch();
     if (!calls.has(this.id)) return;
@@ -132,7 +136,7 @@ function accept(request, env, context) {
   } catch (error) {
     crash(error);
   }
-  if (call.timer === undefined && calls.has(call.id)) call.arm();
+  if (calls.has(call.id)) call.arm();
   // A response may be made only by the request that it answers: `null` is how another one's trap ends this one.
   return call.answer.then((response) => response ?? failed());
 }
@@ -187,7 +191,10 @@ function leave(id) {
 /** Answers with a whole body. */
 export function answer(id, status, headers, body) {
   const bytes = BODILESS.includes(status) ? null : body.slice();
-  calls.get(id)?.settle(new Response(bytes, { status, headers: fields(headers) }));
+  const call = calls.get(id);
+  if (!call) return;
+  call.watched = true;
+  call.settle(new Response(bytes, { status, headers: fields(headers) }));
 }
 
 /** Answers with a stream: `first`, then what the wasm side makes of the rest of `upstream`. It wants to be woken at `due`. */
@@ -437,7 +444,7 @@ function arm(id, due) {
   const call = calls.get(id);
   if (!call) return;
   call.due = due;
-  if (call.watched || call.timer === undefined) call.arm();
+  call.arm();
 }
 
 /** Wants `Core.resume` in a moment. */

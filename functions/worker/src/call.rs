@@ -212,10 +212,9 @@ impl Call {
         let call = Self::find(self.id);
         if let (false, Some(gateway), Some(call)) = (work.is_empty(), isolate::gateway(), call) {
             self.afterwards.set(true);
-            // Every request writes its own rows: workerd can let go of a request without a word, so nobody may wait for
-            // another's write.
+            // workerd can let go of a request without a word, neither polled nor dropped: nobody may depend on another's write.
             let carrying = async move {
-                gateway.carry_out(&Edge::new(&call), work, PATIENCE_MS).await;
+                gateway.carry_out_gathered(&Edge::new(&call), work, PATIENCE_MS).await;
             };
             *self.future.borrow_mut() = Some(Box::pin(carrying));
             self.woken.due.store(true, Ordering::Relaxed);

@@ -26,8 +26,6 @@ pub(crate) struct Filed {
     pub book: Book,
     /// The entry.
     pub entry: Entry,
-    /// It is in the log, too.
-    pub told: bool,
 }
 
 /// The version of a row's shape.
@@ -40,15 +38,19 @@ impl Row {
         Self { facts, closing, cost, ended_ms }
     }
 
-    /// Writes it down. Its name comes from the request and the attempt alone, and so does its book.
-    pub(crate) fn file(&self) -> Filed {
+    /// The book that an isolate takes whose first row this is.
+    pub(crate) fn first_book(&self) -> u8 {
+        (route::hash(&[self.facts.request_id.as_bytes()]) % u64::from(limits::BOOKS)).try_into().unwrap_or(0)
+    }
+
+    /// Writes it down, for that book of its tenant. Its name comes from the request and the attempt alone.
+    pub(crate) fn file(&self, number: u8) -> Filed {
         let request = self.facts.request_id.trim_start_matches("req_");
         let name = format!("{request}.{}", self.facts.number);
-        let number = (route::hash(&[request.as_bytes()]) % u64::from(limits::BOOKS)).try_into().unwrap_or(0);
         let record = self.record();
         let place = Place { kind: Kind::Row, time_ms: self.ended_ms, name };
         let ends_ms = self.ended_ms.saturating_add(limits::ROWS_KEPT_MS);
-        Filed { book: Book { tenant: self.facts.tenant, number }, entry: Entry { place, ends_ms, record }, told: false }
+        Filed { book: Book { tenant: self.facts.tenant, number }, entry: Entry { place, ends_ms, record } }
     }
 
     fn record(&self) -> Bytes {
