@@ -124,7 +124,7 @@ impl Gateway {
                 Standing::Written => return true,
                 Standing::Free => return self.write(platform, until).await,
                 Standing::Taken if now >= until => return false,
-                Standing::Taken => wait = (wait * 2).min(limits::ROWS_TAKEN_MS),
+                Standing::Taken => wait = (wait * 2).min(limits::ROWS_TAKEN_MS).min(until - now),
             }
         }
     }

@@ -1,7 +1,7 @@
 //! A ledger in memory, with a switch that makes it fail and one that cuts it off.
 
 use std::collections::BTreeMap;
-use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use bytes::Bytes;
@@ -15,6 +15,7 @@ pub struct MemoryLedger {
     down: AtomicBool,
     /// Writes and moves that still work, plus one; 0: all do.
     left: AtomicI64,
+    writes: AtomicU64,
 }
 
 #[derive(Default)]
@@ -32,6 +33,11 @@ impl MemoryLedger {
     /// After so many changes every further one fails; `None`: no more.
     pub fn fail_after(&self, changes: Option<u32>) {
         self.left.store(changes.map_or(0, |changes| i64::from(changes) + 1), Ordering::SeqCst);
+    }
+
+    /// How often something was written so far.
+    pub fn writes(&self) -> u64 {
+        self.writes.load(Ordering::SeqCst)
     }
 
     /// All rows of all books, oldest first.
@@ -76,6 +82,7 @@ impl MemoryLedger {
 impl Ledger for MemoryLedger {
     async fn write(&self, book: Book, entries: &[Entry]) -> Result<(), PortError> {
         let mut books = self.change("ledger.write")?;
+        self.writes.fetch_add(1, Ordering::SeqCst);
         let pages = books.entry(book).or_default();
         for entry in entries {
             let value = (entry.ends_ms, entry.record.clone());

@@ -1,6 +1,11 @@
 //! What requests leave in the ledger, and what `GET /v1/usage` makes of it.
 
+use std::task::{Context, Waker};
+
+use futures_util::future::join_all;
+
 use super::*;
+use crate::deferred::Deferred;
 use crate::limits;
 use crate::ports::{Entry, Kind, Ledger, Place, Platform};
 use crate::testing::{Answer, Chunk};
@@ -176,6 +181,105 @@ fn work_that_is_let_go_is_done_by_the_next_one() {
     bench.world.ledger().set_down(false);
     assert!(bench.later(0));
     assert_eq!(bench.world.ledger().rows().len(), 1);
+}
+
+/// The work of `count` requests, each of which does its own.
+fn many(bench: &Bench, count: usize) -> Vec<Vec<Deferred>> {
+    let one = |_| {
+        bench.answers();
+        bench.world.take_deferred()
+    };
+    (0..count).map(one).collect()
+}
+
+#[test]
+fn requests_that_end_together_share_a_write() {
+    let bench = Bench::new();
+    let work = many(&bench, 20);
+    let before = bench.world.now_ms();
+    let all = work.into_iter().map(|work| bench.gateway.carry_out_gathered(&bench.world, work, 25_000));
+    assert_eq!(bench.world.run(join_all(all)), [true; 20]);
+    assert_eq!(bench.world.now_ms() - before, limits::GATHER_MS);
+    assert_eq!((bench.world.ledger().rows().len(), bench.world.ledger().writes()), (20, 1));
+    assert!(!bench.gateway.has_backlog());
+    assert_eq!(bench.today("")["num_requests"], 20);
+}
+
+#[test]
+fn more_rows_than_one_write_takes_go_in_several() {
+    let bench = Bench::new();
+    let work = many(&bench, limits::LEDGER_WRITE_ROWS + 1).into_iter().flatten().collect();
+    assert!(bench.world.run(bench.gateway.carry_out_gathered(&bench.world, work, 25_000)));
+    let ledger = bench.world.ledger();
+    assert_eq!((ledger.rows().len(), ledger.writes()), (limits::LEDGER_WRITE_ROWS + 1, 2));
+}
+
+/// A platform may forget a request: what it was about to write is neither polled nor dropped.
+#[test]
+fn rows_of_a_writer_that_is_not_heard_of_again_are_written_by_another() {
+    let bench = Bench::new();
+    let [first, second] = <[_; 2]>::try_from(many(&bench, 2)).unwrap_or_default();
+    bench.world.ledger().set_down(true);
+    let mut lost = Box::pin(bench.gateway.carry_out_gathered(&bench.world, first, 25_000));
+    let mut other = Box::pin(bench.gateway.carry_out_gathered(&bench.world, second, 25_000));
+    let mut polled = Context::from_waker(Waker::noop());
+    assert!(other.as_mut().poll(&mut polled).is_pending());
+    assert!(bench.world.run_for(limits::GATHER_MS, lost.as_mut()).is_none(), "it has both rows and tries again");
+    bench.world.ledger().set_down(false);
+    let before = bench.world.now_ms();
+    assert!(bench.world.run(other));
+    let took = bench.world.now_ms() - before;
+    assert!((limits::ROWS_TAKEN_MS..2 * limits::ROWS_TAKEN_MS).contains(&took), "{took}");
+    assert_eq!((bench.world.ledger().rows().len(), bench.gateway.has_backlog()), (2, false));
+    // Heard of after all, it does no harm.
+    assert!(bench.world.run(lost));
+    assert_eq!(bench.today("")["num_requests"], 2);
+}
+
+#[test]
+fn whoever_is_done_does_not_wait_for_rows_that_another_has() {
+    let bench = Bench::new();
+    let [first, second] = <[_; 2]>::try_from(many(&bench, 2)).unwrap_or_default();
+    bench.world.ledger().set_down(true);
+    let mut lost = Box::pin(bench.gateway.carry_out_gathered(&bench.world, first, 25_000));
+    assert!(bench.world.run_for(limits::GATHER_MS, lost.as_mut()).is_none());
+    bench.world.ledger().set_down(false);
+    let before = bench.world.now_ms();
+    assert!(bench.world.run(bench.gateway.carry_out_gathered(&bench.world, second, 25_000)));
+    assert_eq!(bench.world.now_ms() - before, limits::GATHER_MS);
+    assert_eq!((bench.world.ledger().rows().len(), bench.gateway.has_backlog()), (1, true));
+    // Once its time is over, the row goes with the next ones.
+    bench.world.pass(limits::ROWS_TAKEN_MS);
+    bench.answers();
+    assert!(bench.later(0));
+    assert_eq!((bench.world.ledger().rows().len(), bench.gateway.has_backlog()), (3, false));
+}
+
+#[test]
+fn rows_of_a_writer_that_is_dropped_are_free_at_once() {
+    let bench = Bench::new();
+    let [first, second] = <[_; 2]>::try_from(many(&bench, 2)).unwrap_or_default();
+    bench.world.ledger().set_down(true);
+    let left = bench.gateway.carry_out_gathered(&bench.world, first, 25_000);
+    assert!(bench.world.run_for(limits::GATHER_MS, left).is_none());
+    bench.world.ledger().set_down(false);
+    assert!(bench.world.run(bench.gateway.carry_out_gathered(&bench.world, second, 25_000)));
+    assert_eq!((bench.world.ledger().rows().len(), bench.gateway.has_backlog()), (2, false));
+}
+
+#[test]
+fn an_outage_ends_the_waiting_of_all_and_keeps_their_rows() {
+    let bench = Bench::new();
+    bench.world.ledger().set_down(true);
+    let work = many(&bench, 5);
+    let before = bench.world.now_ms();
+    let all = work.into_iter().map(|work| bench.gateway.carry_out_gathered(&bench.world, work, 25_000));
+    assert_eq!(bench.world.run(join_all(all)), [false; 5]);
+    assert!(bench.world.now_ms() - before <= 25_000);
+    assert!(bench.gateway.has_backlog());
+    bench.world.ledger().set_down(false);
+    assert!(bench.later(0));
+    assert_eq!(bench.world.ledger().rows().len(), 5);
 }
 
 #[test]
