@@ -56,11 +56,15 @@ const miniflare = new Miniflare(
   }),
 );
 
+const AFTERWARDS_MS = 300; // usage is written 50 ms after an answer
 let ending = false;
 for (const signal of ['SIGINT', 'SIGTERM']) {
+  process.removeAllListeners(signal); // Miniflare's own end workerd in the middle of its work
   process.on(signal, async () => {
     if (ending) return;
     ending = true;
+    // As on the platform: what requests do after their answers (`waitUntil`) comes to its end.
+    await new Promise((resolve) => setTimeout(resolve, AFTERWARDS_MS));
     await miniflare.dispose();
     process.exit(0);
   });
