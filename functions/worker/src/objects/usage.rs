@@ -1,6 +1,8 @@
 //! One object per book of the usage ledger: its entries and its mark. Its alarm rolls up and removes what has ended; what
 //! that means is core's.
 
+use std::sync::LazyLock;
+
 use bytes::Bytes;
 use gateway_core::model::TenantId;
 use gateway_core::ports::{Book, Entry, Fault, Kind, Ledger, Level, Place, PortError};
@@ -51,14 +53,16 @@ impl UsageObject {
     fn answer(&self, mut fields: Fields) -> Result<Option<Message>, JsValue> {
         Ok(match fields.verb() {
             Some(Verb::WriteUsage) => {
+                let mut entries = Vec::new();
                 while !fields.is_empty() {
                     let (Some(place), Some(Some(ends)), Some(record)) =
                         (fields.text(), fields.number(), fields.bytes())
                     else {
                         return Ok(None);
                     };
-                    self.tables.enter(&place, ends, &record)?;
+                    entries.push((place, ends, record));
                 }
+                self.tables.enter_all(&entries)?;
                 self.wake()?;
                 Some(Message::default())
             }
@@ -102,10 +106,24 @@ impl UsageObject {
 }
 
 impl Tables {
-    fn enter(&self, place: &str, ends: u64, record: &[u8]) -> Result<(), JsValue> {
-        let row = Place::parse(place).is_some_and(|place| place.kind == Kind::Row);
-        let statement = if row { ADD } else { PUT };
-        self.query(statement, &[Column::Text(place), Column::Number(ends), Column::Blob(record)]).map(drop)
+    /// Enters what one call brings. A statement costs far more than a row, so one of them adds many.
+    fn enter_all(&self, entries: &[Columns]) -> Result<(), JsValue> {
+        let (rows, others): (Vec<_>, Vec<_>) = entries.iter().partition(|(place, ..)| is_row(place));
+        for entry in others {
+            self.query(PUT, &columns(entry))?;
+        }
+        let mut rows = rows.as_slice();
+        for (count, statement) in ADDS.iter() {
+            while let Some((now, rest)) = rows.split_at_checked(*count) {
+                let bound: Vec<_> = now.iter().flat_map(|entry| columns(entry)).collect();
+                self.query(statement, &bound)?;
+                rows = rest;
+                if rows.is_empty() {
+                    return Ok(());
+                }
+            }
+        }
+        Ok(())
     }
 
     fn between(&self, after: &str, to: &str, most: u64) -> Result<Vec<Row>, JsValue> {
@@ -126,13 +144,24 @@ impl Tables {
     }
 }
 
+/// An entry's columns: place, end, record.
+type Columns = (String, u64, Bytes);
+
+fn columns((place, ends, record): &Columns) -> [Column<'_>; 3] {
+    [Column::Text(place), Column::Number(*ends), Column::Blob(record)]
+}
+
+/// Only rows are never changed; sums are made anew.
+fn is_row(place: &str) -> bool {
+    Place::parse(place).is_some_and(|place| place.kind == Kind::Row)
+}
+
 /// The book as its own object sees it: every answer is there at once.
 impl Ledger for Tables {
     async fn write(&self, _: Book, entries: &[Entry]) -> Result<(), PortError> {
-        for entry in entries {
-            self.enter(&entry.place.to_string(), entry.ends_ms, &entry.record).map_err(|_| broken("ledger.write"))?;
-        }
-        Ok(())
+        let entries: Vec<_> =
+            entries.iter().map(|entry| (entry.place.to_string(), entry.ends_ms, entry.record.clone())).collect();
+        self.enter_all(&entries).map_err(|_| broken("ledger.write"))
     }
 
     async fn scan(&self, _: Book, after: &Place, to_ms: u64, most: usize) -> Result<Vec<(Place, Bytes)>, PortError> {
@@ -173,7 +202,14 @@ CREATE TABLE IF NOT EXISTS entries (place TEXT PRIMARY KEY, ends INTEGER NOT NUL
 CREATE INDEX IF NOT EXISTS ends ON entries (ends);
 CREATE TABLE IF NOT EXISTS book (one INTEGER PRIMARY KEY CHECK (one = 1), mark INTEGER, alarm INTEGER NOT NULL DEFAULT 0);
 INSERT INTO book (one) VALUES (1) ON CONFLICT DO NOTHING;";
-const ADD: &str = "INSERT INTO entries (place, ends, record) VALUES (?, ?, ?) ON CONFLICT (place) DO NOTHING";
+/// Statements that add so many rows. The platform binds 100 values at most.
+static ADDS: LazyLock<[(usize, String); 3]> = LazyLock::new(|| [32, 8, 1].map(|count| (count, add(count))));
+
+fn add(count: usize) -> String {
+    let values = vec!["(?, ?, ?)"; count].join(", ");
+    format!("INSERT INTO entries (place, ends, record) VALUES {values} ON CONFLICT (place) DO NOTHING")
+}
+
 const PUT: &str = "INSERT INTO entries (place, ends, record) VALUES (?, ?, ?)
   ON CONFLICT (place) DO UPDATE SET ends = excluded.ends, record = excluded.record";
 const SCAN: &str = "SELECT place, record FROM entries WHERE place > ? AND place < ? ORDER BY place LIMIT ?";
