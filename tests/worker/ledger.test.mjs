@@ -60,6 +60,41 @@ test('a row whose confirmation was lost is counted once', async () => {
   await worker.faults({});
 });
 
+/** How often the usage objects were asked to write. */
+async function writes() {
+  return (await worker.call('GET', '/__faults')).json.counts.verbs[WRITE] ?? 0;
+}
+
+// 90 rows are two statements of 32, three of 8 and two of 1 when they come together.
+for (const [name, faults] of [
+  ['in few writes', {}],
+  ['once, though the confirmation of a write was lost', { object: 'unreachable', verb: WRITE, times: 2, done: true }],
+]) {
+  test(`calls that end together are written ${name}`, async () => {
+    const tenant = await worker.tenant(provider.origin);
+    await (await worker.chat(tenant.key)).json();
+    await counts(tenant, 1);
+    await worker.faults(faults);
+    const before = await writes();
+    const chat = async () => (await worker.chat(tenant.key)).json();
+    await Promise.all(Array.from({ length: 90 }, chat));
+    const sums = await counts(tenant, 91);
+    assert.equal(sums.input_tokens, 91);
+    const made = (await writes()) - before;
+    assert.ok(made > 0 && made <= 30, `${made} writes`);
+    await worker.faults({});
+  });
+}
+
+test('rows of a request that never hears of its write are written by another', { timeout: 60_000 }, async () => {
+  const tenant = await worker.tenant(provider.origin);
+  await worker.faults({ object: 'silent', verb: WRITE, times: 1 });
+  const chat = async () => (await worker.chat(tenant.key)).json();
+  await Promise.all(Array.from({ length: 10 }, chat));
+  await counts(tenant, 10, 20_000);
+  await worker.faults({});
+});
+
 test('after an outage longer than a request may wait all rows are there', { timeout: 90_000 }, async () => {
   const tenant = await worker.tenant(provider.origin);
   await worker.faults({ object: 'unreachable', verb: WRITE });
