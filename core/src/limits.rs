@@ -232,7 +232,7 @@ pub const GATHER_MS: u64 = 50;
 /// How long a writer has the rows that it took, in milliseconds; it may ask for more. Afterwards another one writes them.
 pub const ROWS_TAKEN_MS: u64 = 5_000;
 /// Rows that are written to the ledger in one call.
-pub const LEDGER_WRITE_ROWS: usize = 100;
+pub const LEDGER_WRITE_ROWS: usize = 500;
 /// Age at which a row that is written counts as late: its minute may be rolled up already, in milliseconds.
 pub const LATE_MS: u64 = 60_000;
 /// After the end of a minute, when it is rolled up, in milliseconds. More than twice [`LATE_MS`]: clocks differ.

@@ -3,7 +3,7 @@
 
 use std::time::Duration;
 
-use gateway_core::Deferred;
+use gateway_core::{Deferred, limits};
 use tokio::sync::mpsc::Receiver;
 use tokio::sync::oneshot;
 
@@ -15,7 +15,14 @@ pub(crate) async fn carry_out(server: Server, mut queue: Receiver<Deferred>, mut
     loop {
         let mut work = Vec::new();
         tokio::select! {
-            count = queue.recv_many(&mut work, AT_ONCE) => if count == 0 { break },
+            count = queue.recv_many(&mut work, AT_ONCE) => {
+                if count == 0 {
+                    break;
+                }
+                if !stopping && work.len() < AT_ONCE {
+                    gather(&mut queue, &mut work, &mut stop, &mut stopping).await;
+                }
+            }
             _ = &mut stop, if !stopping => {
                 stopping = true;
                 queue.close();
@@ -28,6 +35,27 @@ pub(crate) async fn carry_out(server: Server, mut queue: Receiver<Deferred>, mut
     server.gateway.carry_out(&server.platform, Vec::new(), PATIENCE_MS).await;
 }
 
+/// Waits a little for more: a write to the disk costs far more than what is in it.
+async fn gather(
+    queue: &mut Receiver<Deferred>,
+    work: &mut Vec<Deferred>,
+    stop: &mut oneshot::Receiver<()>,
+    stopping: &mut bool,
+) {
+    tokio::select! {
+        () = tokio::time::sleep(Duration::from_millis(limits::GATHER_MS)) => {}
+        _ = stop => {
+            *stopping = true;
+            queue.close();
+        }
+    }
+    while work.len() < AT_ONCE
+        && let Ok(more) = queue.try_recv()
+    {
+        work.push(more);
+    }
+}
+
 /// Rolls up what has come together, every minute.
 pub(crate) async fn roll_up(server: Server) {
     loop {
@@ -37,7 +65,7 @@ pub(crate) async fn roll_up(server: Server) {
 }
 
 /// Pieces of work that share one write to the disk.
-const AT_ONCE: usize = 256;
+const AT_ONCE: usize = 4_096;
 /// How long a failing write is repeated before newer work gets its turn.
 const PATIENCE_MS: u64 = 5_000;
 /// When to try again what could not be written.

@@ -447,6 +447,11 @@ function arm(id, due) {
   call.arm();
 }
 
+/** What follows the answer must come to its end. Whoever called upstream is held already. */
+function hold(id) {
+  calls.get(id)?.hold();
+}
+
 /** Wants `Core.resume` in a moment. */
 function nudge(call) {
   Promise.resolve()
@@ -545,4 +550,4 @@ export function publish(env, key, bytes, seconds) {
 }
 
 // Functions of numbers alone would be imported once more each by the generated code, and esbuild warns of it.
-export const calling = { arm, cancel, nudge, over };
+export const calling = { arm, cancel, hold, nudge, over };

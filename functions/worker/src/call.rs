@@ -212,6 +212,7 @@ impl Call {
         let call = Self::find(self.id);
         if let (false, Some(gateway), Some(call)) = (work.is_empty(), isolate::gateway(), call) {
             self.afterwards.set(true);
+            host::hold(self.id);
             // workerd can let go of a request without a word, neither polled nor dropped: nobody may depend on another's write.
             let carrying = async move {
                 gateway.carry_out_gathered(&Edge::new(&call), work, PATIENCE_MS).await;

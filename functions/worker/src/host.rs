@@ -17,6 +17,9 @@ extern "C" {
     /// Nothing of the call is left.
     #[wasm_bindgen(js_namespace = calling)]
     pub(crate) fn over(call: u32);
+    /// What the call does after its answer must come to its end.
+    #[wasm_bindgen(js_namespace = calling)]
+    pub(crate) fn hold(call: u32);
     /// Gives bytes to the client within the crossing that runs.
     pub(crate) fn emit(bytes: &[u8]);
     /// Begins a fetch; `head` has lines of the method and the URL, then headers.
