@@ -13,13 +13,14 @@ impl Ledger for RedbStore {
             let mut usage = transaction.open_table(USAGE)?;
             for entry in entries {
                 let at = under(book, &entry.place.to_string());
-                if entry.place.kind == Kind::Row && usage.get(at.as_str())?.is_some() {
-                    continue;
-                }
                 let mut stored = BytesMut::with_capacity(8 + entry.record.len());
                 stored.put_u64(entry.ends_ms);
                 stored.put_slice(&entry.record);
-                usage.insert(at.as_str(), stored.as_ref())?;
+                let before = usage.insert(at.as_str(), stored.as_ref())?.map(|before| before.value().to_vec());
+                // A row stays as it was first written, which is seldom written again: looking first would cost every row.
+                if let (Kind::Row, Some(before)) = (entry.place.kind, before) {
+                    usage.insert(at.as_str(), before.as_slice())?;
+                }
             }
             Ok(Change::Made(()))
         })
