@@ -227,7 +227,7 @@ pub const MANAGER_ANSWER_BYTES: usize = 1 << 20;
 pub const BOOKS: u8 = 4;
 /// Rows of the ledger that wait in one isolate or process for their store; more are told to the log and lost.
 pub const BACKLOG_ROWS: usize = 10_000;
-/// How long a request waits for others whose rows can be written with its own, where each writes by itself, in milliseconds.
+/// How long rows of the ledger wait for others that can be written with them, on Workers and locally, in milliseconds.
 pub const GATHER_MS: u64 = 50;
 /// How long a writer has the rows that it took, in milliseconds; it may ask for more. Afterwards another one writes them.
 pub const ROWS_TAKEN_MS: u64 = 5_000;

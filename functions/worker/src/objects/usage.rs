@@ -118,9 +118,6 @@ impl Tables {
                 let bound: Vec<_> = now.iter().flat_map(|entry| columns(entry)).collect();
                 self.query(statement, &bound)?;
                 rows = rest;
-                if rows.is_empty() {
-                    return Ok(());
-                }
             }
         }
         Ok(())
